@@ -1,0 +1,99 @@
+# What the test files share: a server of their own, raw bytes to and from it, and assertions that say what they saw.
+# `load helper` in each file; start_server in its setup_file, stop_server in its teardown_file.
+
+bats_require_minimum_version 1.5.0
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# Builds the server if it is missing or older than what it is made of. Files that run at the same time wait here for
+# one another.
+build_server() {
+  (
+    flock 9
+    if [[ ! -x $root/server || $root/server.cpp -nt $root/server || $root/build.sh -nt $root/server ]]; then
+      "$root/build.sh" >&2
+    fi
+  ) 9>"${TMPDIR:-/tmp}/mote-build.$(id --user).lock"
+}
+
+# Starts a server on a free port: sets server_port and server_pid, and server_log, where its standard error goes.
+# Arguments: further options for the server. server_command may hold words to put before it.
+start_server() {
+  build_server
+  server_log=$BATS_FILE_TMPDIR/server.log
+  local attempt
+  for attempt in 1 2 3 4 5; do
+    # A port that nothing listens on now; should another program be faster, the next attempt takes another one.
+    server_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
+    # Descriptor 3 belongs to bats, which waits until nobody has it open any more.
+    "${server_command[@]}" "$root/server" --port "$server_port" "$@" 2>"$server_log" 3>&- &
+    server_pid=$!
+    if wait_until server_is_settled && grep --quiet listening "$server_log"; then
+      export server_port server_pid server_log
+      return
+    fi
+    wait "$server_pid" || echo "attempt $attempt: $(cat "$server_log")" >&2
+  done
+  return 1
+}
+
+server_is_settled() { grep --quiet listening "$server_log" || ! kill -0 "$server_pid" 2>/dev/null; }
+
+stop_server() {
+  if [[ -n ${server_pid:-} ]]; then
+    kill "$server_pid" 2>/dev/null
+    wait_until server_is_gone
+  fi
+}
+
+# In a file's other processes the server is nobody's child: a zombie is as good as gone.
+server_is_gone() { [[ ! -e /proc/$server_pid || $(cut --delimiter=' ' --fields=3 "/proc/$server_pid/stat") == Z ]]; }
+
+# Runs a command every 10 ms until it succeeds, for at most ten seconds.
+wait_until() {
+  local _
+  for _ in {1..1000}; do
+    if "$@"; then return 0; fi
+    sleep 0.01
+  done
+  echo "gave up waiting: $*" >&2
+  return 1
+}
+
+# Sends bytes, given as for printf, then the end of the stream, and reads to the end: sets response, CR removed.
+exchange() {
+  response=$(env printf "$1" | timeout 10 nc -N 127.0.0.1 "$server_port" | tr --delete '\r')
+}
+
+# The status codes of all responses, in order.
+statuses() { grep --only-matching --perl-regexp '^(?:.*[^\n])?HTTP/1\.1 \K\d{3}' <<<"$response" | xargs; }
+
+fail() {
+  printf '%s\n' "$@" "--- the response was:" "${response:-(nothing)}" >&2
+  return 1
+}
+
+# assert_statuses "200 404" [what was sent]
+assert_statuses() {
+  local found
+  found=$(statuses) || true
+  [[ $found == "$1" ]] || fail "expected status $1, got '$found'" "${2:-}"
+}
+
+# assert_body TEXT [what was sent]: the last response ends in an empty line and this content.
+assert_body() {
+  [[ ${response##*$'\n\n'} == "$1" ]] || fail "expected content '$1'" "${2:-}"
+}
+
+assert_field() {
+  grep --quiet --line-regexp --fixed-strings "$1" <<<"$response" || fail "expected the field line '$1'"
+}
+
+refute_field() {
+  if grep --quiet --ignore-case "^$1:" <<<"$response"; then fail "expected no field $1"; fi
+}
+
+# assert_refused STATUS [what was sent]: one answer, and the connection ends behind it.
+assert_refused() {
+  assert_statuses "$1" "${2:-}" && assert_field 'Connection: close'
+}

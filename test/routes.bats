@@ -1,0 +1,105 @@
+#!/usr/bin/env bats
+# What is served: the routes, and what every answer has (RFC 9110 sections 6.6.1, 8, 9.3, 10.2 and 15).
+load helper
+setup_file() { start_server; }
+teardown_file() { stop_server; }
+
+get() { exchange "GET $1 HTTP/1.1\r\nHost: a\r\n\r\n"; }
+post() { exchange "POST $1 HTTP/1.1\r\nHost: a\r\nContent-Length: $(env printf "$2" | wc --bytes)\r\n\r\n$2"; }
+
+@test "a sum takes every integer of the query, and nothing else" {
+  local row
+  for row in 'a=1&b=2:3' 'a=1:1' ':0' 'a:0' '=5:5' 'a=:0' 'a=1&:1' '&&a=1&&b=2:3' 'a=1&a=1:2' 'x=-7&y=3:-4' 'a=1.5&b=2:2' \
+    'a=1x&b=2:2' 'a=x1&b=2:2' 'a=--1&b=2:2' 'a=-&b=2:2' 'a=0x10&b=2:2' 'a=1=2&b=2:2' 'a=+1&b=2:2' 'a=%%31&b=2:2' \
+    'a=007&b=2:9' 'a=1?&b=2:2'; do
+    get "/baseline11?${row%:*}"
+    assert_body "${row##*:}" "$row"
+  done
+}
+
+@test "integers are signed and of 64 bits, and sums wrap" {
+  local row
+  for row in 'a=9223372036854775807:9223372036854775807' 'a=-9223372036854775808:-9223372036854775808' \
+    'a=9223372036854775808&b=1:1' 'a=-9223372036854775809&b=1:1' 'a=99999999999999999999999999&b=1:1' \
+    'a=9223372036854775807&b=1:-9223372036854775808' 'a=-9223372036854775808&b=-1:9223372036854775807' \
+    'a=18446744073709551617&b=1:1' 'a=000000000000000000000000000005:5'; do
+    get "/baseline11?${row%:*}"
+    assert_body "${row##*:}" "$row"
+  done
+}
+
+@test "content is an integer with white space around it, or nothing" {
+  local row
+  for row in '20:21' ' 20:21' '20\r\n:21' '\t\r\n 20 \n:21' '-20:-19' '2 0:1' '20x:1' 'x:1' '- 20:1' ' :1' ':1' '--1:1' \
+    '9223372036854775808:1'; do
+    post '/baseline11?a=1' "${row%:*}"
+    assert_body "${row##*:}" "$row"
+  done
+}
+
+@test "an unknown path is a 404 with a text to read" {
+  get /nowhere
+  assert_statuses 404
+  assert_body '404 Not Found'
+  refute_field Connection
+}
+
+@test "a known path without the method is a 405 that says which methods it has" {
+  exchange 'POST /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
+  assert_statuses 405
+  assert_field 'Allow: GET, HEAD'
+  assert_body '405 Method Not Allowed'
+  exchange 'DELETE /baseline11 HTTP/1.1\r\nHost: a\r\n\r\n'
+  assert_statuses 405
+  assert_field 'Allow: GET, HEAD, POST'
+}
+
+@test "HEAD answers as GET does, without the content" {
+  local path found
+  for path in /pipeline '/baseline11?a=13&b=42' /nowhere; do
+    get "$path"
+    found=${response%%$'\n\n'*}
+    exchange "HEAD $path HTTP/1.1\r\nHost: a\r\n\r\n"
+    [[ $(sed '/^Date/d' <<<"$response") == $(sed '/^Date/d' <<<"$found") ]] || fail "GET: $found"
+  done
+}
+
+@test "every answer has the fields that it should have, and no others" {
+  local line names
+  for line in 'GET /pipeline' 'GET /baseline11?a=1' 'POST /baseline11' 'HEAD /pipeline' 'GET /nowhere'; do
+    exchange "$line HTTP/1.1\r\nHost: a\r\n\r\n"
+    names=$(sed --quiet 's/^\([A-Za-z-]*\): .*/\1/p; /^$/q' <<<"$response" | xargs)
+    [[ $names == 'Server Content-Type Date Content-Length' ]] || fail "$line: $names"
+    assert_field 'Server: mote'
+    assert_field 'Content-Type: text/plain'
+  done
+}
+
+@test "Content-Length is the length of the content" {
+  local path size
+  for path in /pipeline '/baseline11?a=-5' '/baseline11?a=9223372036854775807' /nowhere; do
+    size=$(curl --silent "http://127.0.0.1:$server_port$path" | wc --bytes)
+    get "$path"
+    assert_field "Content-Length: $size"
+  done
+}
+
+@test "Date is this second's, and goes on with the clock on one connection" {
+  run -0 python3 - "$server_port" <<'PYTHON'
+import email.utils, socket, sys, time
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+seen = set()
+for _ in range(25):
+    before = int(time.time())
+    client.sendall(b"GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n")
+    answer = client.recv(4096).decode()
+    text = answer.partition("\r\nDate: ")[2].partition("\r\n")[0]
+    at = email.utils.parsedate_to_datetime(text).timestamp()
+    assert time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(at)) == text, text
+    # The tick may be some milliseconds late.
+    assert before - 1 <= at <= time.time(), (before, at)
+    seen.add(at)
+    time.sleep(0.1)
+assert len(seen) >= 3, seen
+PYTHON
+}

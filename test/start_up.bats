@@ -1,0 +1,142 @@
+#!/usr/bin/env bats
+# Start-up and the end: arguments, messages, exit statuses, workers.
+load helper
+setup_file() { build_server; }
+
+teardown() { stop_server; }
+
+# refuse_arguments MESSAGE ARGUMENT...: one line on standard error, nothing on standard output, status 2.
+refuse_arguments() {
+  local message=$1 output errors status=0
+  shift
+  errors=$BATS_TEST_TMPDIR/errors
+  output=$(timeout 10 "$root/server" "$@" 2>"$errors") || status=$?
+  [[ $status == 2 && -z $output && $(<"$errors") == "mote: $message (see --help)" ]] ||
+    fail "server $*: status $status, '$output', '$(<"$errors")'"
+}
+
+@test "arguments that mean nothing are refused with one line and status 2" {
+  refuse_arguments 'unknown argument: -x' -x
+  refuse_arguments 'unknown argument: 8080' 8080
+  refuse_arguments 'unknown argument: ' ''
+  refuse_arguments 'unknown argument: --port=1' --port=1
+  refuse_arguments 'a number is missing' --port
+  refuse_arguments 'a number is missing' --threads 1 --threads
+  local number
+  for number in 0 65536 -1 x 1x ' 1' '1 ' '' 99999999999999999999; do
+    refuse_arguments "not a number in range: $number" --port "$number"
+  done
+  refuse_arguments 'not a number in range: 0' --threads 0
+  refuse_arguments 'not a number in range: 1025' --threads 1025
+}
+
+@test "an argument longer than a line is cut" {
+  run -2 "$root/server" "$(printf 'x%.0s' {1..5000})"
+  [[ ${#lines[@]} == 1 && $output == 'mote: unknown argument: xxx'* ]]
+}
+
+@test "--help and --version answer on standard output with status 0" {
+  run -0 --separate-stderr "$root/server" --help
+  local option
+  for option in --port --threads --help --version; do
+    [[ $output == *"$option"* ]] || fail "$option is missing: $output"
+  done
+  # shellcheck disable=SC2154  # set by run
+  [[ -z $stderr ]]
+  run -0 --separate-stderr "$root/server" --version
+  [[ $output == "mote $(sed --quiet 's/.*version\[\] = "\(.*\)";/\1/p' "$root/server.cpp")" && -z $stderr ]]
+}
+
+@test "the start is one line with the name, version, address, port and number of workers" {
+  start_server --threads 3
+  [[ $(<"$server_log") == "$("$root/server" --version) listening on 0.0.0.0:$server_port with 3 workers" ]]
+}
+
+@test "there is one worker a CPU that the process may run on, each on its own" {
+  local cpu cpus
+  start_server
+  cpus=$(nproc)
+  [[ $(find "/proc/$server_pid/task" -maxdepth 1 -mindepth 1 | wc --lines) == $((cpus + 1)) ]]
+  for cpu in /proc/"$server_pid"/task/*; do
+    if [[ ${cpu##*/} != "$server_pid" ]]; then sed --quiet 's/Cpus_allowed_list:\t//p' "$cpu/status"; fi
+  done | sort --unique >"$BATS_TEST_TMPDIR/cpus"
+  [[ $(wc --lines <"$BATS_TEST_TMPDIR/cpus") == "$cpus" ]] || fail "$(<"$BATS_TEST_TMPDIR/cpus")"
+  stop_server
+  local first
+  first=$(sed --quiet 's/^Cpus_allowed_list:\t\([0-9]*\).*/\1/p' /proc/self/status)
+  local server_command=(taskset --cpu-list "$first")
+  start_server
+  grep --quiet 'with 1 worker$' "$server_log"
+}
+
+@test "more workers than CPUs share them, and all serve" {
+  start_server --threads 64
+  local _
+  for _ in {1..100}; do
+    run -0 curl --silent --fail "http://127.0.0.1:$server_port/pipeline"
+    [[ $output == ok ]]
+  done
+}
+
+@test "each worker has its own descriptors, and no others'" {
+  start_server --threads 3
+  local task
+  for task in /proc/"$server_pid"/task/*; do
+    local sockets epolls
+    sockets=$(find "$task/fd" -lname 'socket:*' | wc --lines)
+    epolls=$(find "$task/fd" -lname '*eventpoll*' | wc --lines)
+    if [[ ${task##*/} == "$server_pid" ]]; then
+      [[ $sockets == 0 && $epolls == 0 ]] || fail "the main thread has $sockets sockets"
+    else
+      [[ $sockets == 1 && $epolls == 1 ]] || fail "a worker has $sockets sockets and $epolls epolls"
+    fi
+  done
+}
+
+@test "inherited descriptors are closed" {
+  exec 7</dev/null
+  start_server --threads 1
+  exec 7<&-
+  [[ -z $(find "/proc/$server_pid/fd" -name 7) ]]
+}
+
+@test "the descriptor limit is raised to the hard limit" {
+  local server_command=(prlimit --nofile=100:2000)
+  start_server --threads 1
+  [[ $(sed --quiet 's/^Max open files *\([0-9]*\) *\([0-9]*\) .*/\1 \2/p' "/proc/$server_pid/limits") == '2000 2000' ]]
+}
+
+@test "a port in use is one line and status 1" {
+  start_server
+  run -1 --separate-stderr timeout 10 "$root/server" --port "$server_port"
+  [[ -z $output && $stderr == "mote: bind to port $server_port: Address already in use (errno 98)" ]] || fail "$stderr"
+}
+
+@test "a port that was in use a moment ago can be used again" {
+  start_server
+  local port=$server_port _
+  for _ in 1 2 3; do
+    exchange 'GET /pipeline HTTP/1.0\r\n\r\n' # the server closes first, which leaves a TIME_WAIT on its port
+    assert_statuses 200
+    stop_server
+    "$root/server" --port "$port" 2>"$server_log" 3>&- &
+    server_pid=$!
+    wait_until grep --quiet listening "$server_log"
+  done
+}
+
+@test "SIGTERM and SIGINT end it with status 0" {
+  local signal
+  for signal in TERM INT; do
+    start_server
+    kill -"$signal" "$server_pid"
+    wait "$server_pid" || fail "SIG$signal: status $?"
+  done
+}
+
+@test "a failure at start names the call and the kernel's reason" {
+  run -1 --separate-stderr timeout 10 prlimit --nofile=4:4 "$root/server" --port 1
+  [[ $stderr =~ ^'mote: '[a-z_0-9]+': Too many open files (errno 24)'$ || $stderr == *'Permission denied (errno 13)' ]] ||
+    fail "$stderr"
+  [[ ${#stderr_lines[@]} == 1 ]]
+}
