@@ -16,7 +16,8 @@ bench: server
 # Bytes of each section, then of each function and constant, largest last.
 size: server
 	size --format=sysv server
-	nm --size-sort --print-size --radix=d --demangle server.debug | cut --delimiter=' ' --fields=2-
+	nm --size-sort --print-size --radix=d --demangle server.debug | \
+	  sed 's/(anonymous namespace):://g' | awk '{ $$1 = ""; $$2 += 0; print }'
 
 # The shipped instructions with the source lines that they come from.
 asm: server

@@ -27,11 +27,13 @@ flags=(
   -fno-asynchronous-unwind-tables # nobody unwinds the stack
   -fno-stack-protector            # its canary would live in thread-local storage, which nobody sets up
   -fno-pie                        # one place in memory: no table of addresses to fix at start
+  -ffunction-sections             # lets the linker drop what is not called
   -fcf-protection=none            # landing pads for a check that the kernel does not switch on for static programs
 )
 link_flags=(
   -nostdlib
   -static
+  "-Wl,--gc-sections"
   "-Wl,--build-id=none"
   "-Wl,-z,noseparate-code" # code and constants share a page instead of padding the file to page borders
   "-Wl,-z,noexecstack"

@@ -292,19 +292,21 @@ template <typename Word> [[nodiscard, gnu::always_inline]] inline Word load(cons
     return word;
 }
 
-// Whether `size` bytes differ: as few loads as there can be, the last of which overlaps.
+// Whether `size` bytes differ: as few loads of a Word as there can be, the last of which overlaps.
+template <typename Word, size_t size>
+[[nodiscard, gnu::always_inline]] inline bool differ_in(const char *a, const char *b) {
+    Word difference = 0;
+    for (size_t i = 0; i + sizeof(Word) <= size; i += sizeof(Word))
+        difference |= Word(load<Word>(a + i) ^ load<Word>(b + i));
+    constexpr size_t last = size - sizeof(Word);
+    if (size % sizeof(Word) != 0) difference |= Word(load<Word>(a + last) ^ load<Word>(b + last));
+    return difference != 0;
+}
 template <size_t size> [[nodiscard, gnu::always_inline]] inline bool differ(const char *a, const char *b) {
-    const auto differ_in = [&]<typename Word>(Word difference) {
-        for (size_t i = 0; i + sizeof(Word) <= size; i += sizeof(Word))
-            difference |= Word(load<Word>(a + i) ^ load<Word>(b + i));
-        if (size % sizeof(Word) != 0)
-            difference |= Word(load<Word>(a + size - sizeof(Word)) ^ load<Word>(b + size - sizeof(Word)));
-        return difference != 0;
-    };
-    if constexpr (size >= 8) return differ_in(uint64_t(0));
-    else if constexpr (size >= 4) return differ_in(uint32_t(0));
-    else if constexpr (size >= 2) return differ_in(uint16_t(0));
-    else return *a != *b;
+    if constexpr (size >= 8) return differ_in<uint64_t, size>(a, b);
+    else if constexpr (size >= 4) return differ_in<uint32_t, size>(a, b);
+    else if constexpr (size >= 2) return differ_in<uint16_t, size>(a, b);
+    else return differ_in<uint8_t, size>(a, b);
 }
 
 // Whether `text` stands at `at`.
@@ -1648,8 +1650,10 @@ void raise_descriptor_limit() {
     for (const int descriptor : made) (void)close(descriptor);  // the thread has its own
 }
 
-[[noreturn, gnu::cold]] void run(const char *const *arguments) {
-    const Options options = take_options(arguments);
+// _start calls this with the stack as the kernel has left it: the argument count, the arguments, NULL.
+[[noreturn, gnu::cold, gnu::used]] void start(const char *const *stack) asm("start");
+void start(const char *const *stack) {
+    const Options options = take_options(stack + 2);
     (void)close_from(3);  // what was inherited by accident; before Linux 5.9 it just stays open
     raise_descriptor_limit();
     cpu_set allowed{};
@@ -1682,23 +1686,25 @@ void raise_descriptor_limit() {
 
 extern "C" {
 
-// What a compiler may call for a copy, a fill or a comparison that it does not inline.
-[[gnu::used]] void *memcpy(void *to, const void *from, size_t size) {
+// What a compiler may call for a copy, a fill or a comparison that it does not inline; the linker drops the others.
+void *memcpy(void *to, const void *from, size_t size) {
     for (size_t i = 0; i < size; i++) static_cast<char *>(to)[i] = static_cast<const char *>(from)[i];
     return to;
 }
-[[gnu::used]] void *memset(void *to, int byte, size_t size) {
+void *memmove(void *to, const void *from, size_t size) {
+    if (reinterpret_cast<uintptr_t>(to) <= reinterpret_cast<uintptr_t>(from)) return memcpy(to, from, size);
+    for (size_t i = size; i-- > 0;) static_cast<char *>(to)[i] = static_cast<const char *>(from)[i];
+    return to;
+}
+void *memset(void *to, int byte, size_t size) {
     for (size_t i = 0; i < size; i++) static_cast<char *>(to)[i] = char(byte);
     return to;
 }
-[[gnu::used]] int memcmp(const void *a, const void *b, size_t size) {
+int memcmp(const void *a, const void *b, size_t size) {
     for (size_t i = 0; i < size; i++) {
         const int difference = static_cast<const uint8_t *>(a)[i] - static_cast<const uint8_t *>(b)[i];
         if (difference != 0) return difference;
     }
     return 0;
 }
-
-// _start calls this with the stack as the kernel has left it: the argument count, the arguments, NULL.
-[[gnu::used, noreturn]] void start(const char *const *stack) { run(stack + 2); }
 }

@@ -47,7 +47,7 @@ http {{
 
 def free_port():
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("", 0))  # free on all addresses, as the servers need it
         return probe.getsockname()[1]
 
 
@@ -87,6 +87,33 @@ class Server:
         self.process.wait()
 
 
+def measured_latencies(pairs, duration_us, requests, connections):
+    """The latencies in us that wrk measured, ascending, as [value, count].
+
+    wrk adds to what it measured: for each latency the shorter ones that requests at a steady rate would have had in
+    that time. With pipelining that rate is far from steady, and the figures mean nothing. Here the additions are taken
+    out again, from the longest latency down: it can only have been measured.
+    """
+    interval = duration_us // (requests // connections)
+    counts = dict(pairs)
+    for value in sorted(counts, reverse=True):
+        added_to = value - interval
+        while counts[value] and value >= 2 * interval and added_to > interval:
+            if added_to in counts:
+                counts[added_to] -= counts[value]
+            added_to -= interval
+    return [[value, count] for value, count in sorted(counts.items()) if count > 0]
+
+
+def percentile(latencies, percent):
+    left = sum(count for _, count in latencies) * percent / 100
+    for value, count in latencies:
+        left -= count
+        if left <= 0:
+            return value
+    return 0
+
+
 def measure(server, profile, connections):
     before = server.cpu()
     output = subprocess.run(
@@ -95,10 +122,14 @@ def measure(server, profile, connections):
                      "--", profile],
         check=True, capture_output=True, text=True).stdout
     total, user, system = (after - start for after, start in zip(server.cpu(), before))
-    result = {key: int(value) for key, value in
-              (pair.split("=") for pair in output.strip().splitlines()[-1].split())}
-    if result["requests"] == 0:
-        raise SystemExit(f"bench: no requests answered: {output}")
+    fields = dict(pair.split("=") for pair in output.strip().splitlines()[-1].split())
+    pairs = [map(int, pair.split(":")) for pair in fields.pop("latencies_us", "").split(",") if pair]
+    result = {key: int(value) for key, value in fields.items()}
+    if result["requests"] < connections:
+        raise SystemExit(f"bench: too few requests answered: {output}")
+    latencies = measured_latencies(pairs, result["duration_us"], result["requests"], connections)
+    result["p50_us"], result["p99_us"] = percentile(latencies, 50), percentile(latencies, 99)
+    result["answers"] = sum(count for _, count in latencies)
     result["rate"] = result["requests"] * 1e6 / result["duration_us"]
     result["ns"] = total / result["requests"]
     result["user_share"] = user / (user + system) if user + system else 0

@@ -2,7 +2,7 @@
 --   baseline   GET, POST with Content-Length and chunked POST in rotation, one at a time
 --   pipelined  16 GETs at once
 --   short      the baseline, but every tenth request ends its connection
--- Prints one line of key=value pairs at the end.
+-- Prints one line of key=value pairs at the end, latencies_us being value:count pairs as wrk has them.
 
 local get = "GET /baseline11?a=13&b=42 HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
 local post = "POST /baseline11?a=13&b=42 HTTP/1.1\r\nHost: localhost:8080\r\nContent-Type: text/plain\r\n"
@@ -20,9 +20,6 @@ function init(arguments)
   profile = arguments[1]
   if profile == "pipelined" then
     request = function() return pipelined end
-  elseif profile == "get" then request = function() return get end
-  elseif profile == "post" then request = function() return rotation[2] end
-  elseif profile == "chunked" then request = function() return rotation[3] end
   elseif profile == "baseline" then
     request = function()
       count = count + 1
@@ -39,9 +36,12 @@ function init(arguments)
 end
 
 function done(summary, latency)
-  local errors = summary.errors
+  local errors, latencies = summary.errors, {}
+  for index = 1, #latency do
+    latencies[index] = string.format("%d:%d", latency(index))
+  end
   print(string.format(
-    "requests=%d duration_us=%d bytes=%d p50_us=%d p99_us=%d status_errors=%d socket_errors=%d timeouts=%d",
-    summary.requests, summary.duration, summary.bytes, latency:percentile(50), latency:percentile(99),
-    errors.status, errors.connect + errors.read + errors.write, errors.timeout))
+    "requests=%d duration_us=%d status_errors=%d socket_errors=%d timeouts=%d latencies_us=%s", summary.requests,
+    summary.duration, errors.status, errors.connect + errors.read + errors.write, errors.timeout,
+    table.concat(latencies, ",")))
 end
