@@ -41,13 +41,15 @@ constexpr size_t block_count = 256;              // a worker's blocks: connectio
 constexpr size_t answer_content_limit = 256;     // the longest response content; raise it with the longest answer
 constexpr size_t answer_limit = answer_content_limit + 512;  // and a response head: checked in section 6
 
-constexpr size_t method_limit = 32;                 // a longer one is not looked at any further
+constexpr size_t method_limit = 32;                 // what follows a longer one is not looked at
 constexpr size_t request_line_limit = 8000;         // RFC 9112 section 3 recommends to support at least this
 constexpr size_t head_limit = 16384;                // request line, field lines and the empty line
 constexpr uint32_t content_limit = 1024 * 1024;     // of one request, chunks added up
 constexpr uint32_t linger_limit = 2 * 1024 * 1024;  // thrown away behind a refusal before the connection is closed
 
-static_assert(input_size > head_limit, "a stashed head must leave room in the input buffer for the next bytes");
+static_assert(input_size >= 2 * head_limit, "a head held back must leave room in the input buffer for the next bytes");
+static_assert(content_limit <= UINT32_MAX / 16 - 1, "a chunk-size that passes the limit must not overflow");
+static_assert(stack_size % 16 == 0, "the stack pointer is aligned where a thread starts");
 static_assert(request_line_limit < head_limit, "a request line is part of the head");
 static_assert(answer_limit <= output_size, "an empty output buffer must take any answer");
 
@@ -149,7 +151,7 @@ constexpr long EINTR = 4, EAGAIN = 11, ENOMEM = 12, EMFILE = 24, ENFILE = 23, EN
 constexpr int AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000;
 constexpr int SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_REUSEPORT = 15, IPPROTO_TCP = 6, TCP_NODELAY = 1;
 constexpr int MSG_NOSIGNAL = 0x4000, SHUT_WR = 1;
-constexpr uint32_t EPOLLIN = 0x1, EPOLLOUT = 0x4, EPOLLRDHUP = 0x2000, EPOLLET = 1u << 31;
+constexpr uint32_t EPOLLIN = 0x1, EPOLLPRI = 0x2, EPOLLOUT = 0x4, EPOLLRDHUP = 0x2000, EPOLLET = 1u << 31;
 constexpr int EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3;
 constexpr unsigned long CLONE_VM = 0x100, CLONE_FS = 0x200, CLONE_SIGHAND = 0x800, CLONE_THREAD = 0x10000,
                         CLONE_SYSVSEM = 0x40000;
@@ -215,9 +217,10 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
     return trap(Sys::epoll_pwait, epoll, address(events), long(room), -1);
 }
 [[nodiscard]] inline long timerfd_create() { return trap(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK); }
-// Expires once, `after_ns` nanoseconds from now.
+// Expires once, `after_ns` nanoseconds from now; 0 would switch it off.
 [[nodiscard]] inline long timerfd_settime(int timer, int64_t after_ns) {
-    itimerspec when{{0, 0}, {0, after_ns}};
+    constexpr int64_t second = 1'000'000'000;
+    itimerspec when{{0, 0}, {after_ns / second, after_ns % second}};
     return trap(Sys::timerfd_settime, timer, 0, address(&when), 0);
 }
 [[nodiscard]] inline long clock_gettime(int clock, timespec &now) {
@@ -554,23 +557,23 @@ struct Head {
 };
 
 // At a byte that does not belong: the message is wrong, or it has not arrived any further.
-[[nodiscard]] constexpr Parse stop(Cursor cursor) {
+[[nodiscard]] constexpr Parse incomplete_or_bad(Cursor cursor) {
     return cursor.at == cursor.end ? Parse::incomplete : refuse(Status::bad_request);
 }
 
 // At a place where `text` ought to stand and does not: the same question about its first byte that differs.
-[[nodiscard, gnu::cold, gnu::noinline]] Parse stop(Cursor cursor, Bytes text) {
+[[nodiscard, gnu::cold, gnu::noinline]] Parse incomplete_or_bad(Cursor cursor, Bytes text) {
     for (size_t i = 0; i < text.size && *cursor.at == text.data[i]; i++) cursor.at++;
-    return stop(cursor);
+    return incomplete_or_bad(cursor);
 }
 
 // Any method but the common ones, and the space behind it.
 [[nodiscard, gnu::cold, gnu::noinline]] Parse take_rare_method(Cursor &cursor, Head &head) {
     const char *const name_end = skip(Class::token, cursor.at);
     const Bytes name{cursor.at, size_t(name_end - cursor.at)};
-    cursor.at = name_end;
     if (name.size > method_limit) return refuse(Status::not_implemented);  // RFC 9112 section 3
-    if (name.size == 0 || *name_end != ' ') return stop(cursor);
+    cursor.at = name_end;
+    if (name.size == 0 || *name_end != ' ') return incomplete_or_bad(cursor);
     size_t method = 0;
     for (; method < size_t(Method::unknown); method++) {
         const Bytes line = line_of(method_names, method);
@@ -603,7 +606,8 @@ struct Head {
     constexpr Bytes form = "HTTP/d.d\r\n"_b;
     const char *const at = cursor.at;
     for (size_t i = 0; i < form.size; i++, cursor.at++)
-        if (form.data[i] == 'd' ? !is(Class::digit, *cursor.at) : *cursor.at != form.data[i]) return stop(cursor);
+        if (form.data[i] == 'd' ? !is(Class::digit, *cursor.at) : *cursor.at != form.data[i])
+            return incomplete_or_bad(cursor);
     head.minor_version = uint8_t(at[7] - '0');
     return at[5] == '1' ? Parse::complete : refuse(Status::version_not_supported);
 }
@@ -641,7 +645,7 @@ struct Head {
     if (size_t(cursor.at - line) > request_line_limit) [[unlikely]]
         return refuse(Status::uri_too_long);
     if (*cursor.at != ' ' || cursor.at == path) [[unlikely]]
-        return stop(cursor);
+        return incomplete_or_bad(cursor);
     cursor.at++;
 
     if (stands_at(cursor.at, "HTTP/1.1\r\n")) [[likely]] {
@@ -729,19 +733,19 @@ struct Head {
         const size_t name_size = size_t(cursor.at - name);
         if (name_size == 0) break;
         if (*cursor.at != ':') [[unlikely]]
-            return stop(cursor);
+            return incomplete_or_bad(cursor);
         const char *const value = ++cursor.at;
         cursor.at = skip(Class::field_value, cursor.at);
         const size_t value_size = size_t(cursor.at - value);
         if (!stands_at(cursor.at, "\r\n")) [[unlikely]]
-            return stop(cursor, "\r\n"_b);
+            return incomplete_or_bad(cursor, "\r\n"_b);
         cursor.at += 2;
         const Parse parse = take_field({name, name_size}, {value, value_size}, head);
         if (parse != Parse::complete) [[unlikely]]
             return parse;
     }
     if (!stands_at(cursor.at, "\r\n")) [[unlikely]]
-        return stop(cursor, "\r\n"_b);
+        return incomplete_or_bad(cursor, "\r\n"_b);
     cursor.at += 2;
     return Parse::complete;
 }
@@ -768,7 +772,7 @@ struct Head {
 [[nodiscard, gnu::noinline]] Parse take_head(Cursor &cursor, Head &head) {
     while (stands_at(cursor.at, "\r\n")) cursor.at += 2;  // RFC 9112 section 2.2
     if (*cursor.at == '\r') [[unlikely]]
-        return stop(cursor, "\r\n"_b);
+        return incomplete_or_bad(cursor, "\r\n"_b);
     Cursor ahead = cursor;
     Parse parse = take_request_line(ahead, head);
     if (parse == Parse::complete) [[likely]]
@@ -812,37 +816,42 @@ struct [[gnu::packed]] Content {
     return {Content::State::size_start, 0, content_limit};
 }
 
-// What may stand around the chunks' data, byte by byte: in a state, a byte of `member` leads to `stay`, the byte
-// `end` leads to `next`, and any other is refused.
+// What may stand around the chunks' data, byte by byte: in `state`, a byte of the class leads to `stay`, the byte `end`
+// leads to `next`, and any other is refused. Any byte can arrive, NUL too: what does not exist must match none.
 struct ChunkStep {
+    Content::State state;
     Class member;
     Content::State stay;
-    char end;
+    int16_t end;
     Content::State next;
 };
 constexpr Class no_class{};
+constexpr int16_t no_end = -1;
 constexpr ChunkStep chunk_steps[] = {
-    // first the states that are not chunk framing
-    {no_class, Content::State::none, '\0', Content::State::none},
-    {no_class, Content::State::none, '\0', Content::State::none},
-    {no_class, Content::State::none, '\0', Content::State::none},
-    {Class::hex_digit, Content::State::size, '\0', Content::State::none},                   // size_start
-    {Class::hex_digit, Content::State::size, '\r', Content::State::size_lf},                // size
-    {Class::field_value, Content::State::extension, '\r', Content::State::size_lf},         // extension
-    {no_class, Content::State::none, '\n', Content::State::data},                           // size_lf
-    {no_class, Content::State::none, '\r', Content::State::data_lf},                        // data_cr
-    {no_class, Content::State::none, '\n', Content::State::size_start},                     // data_lf
-    {Class::token, Content::State::trailer_name, '\r', Content::State::end_lf},             // trailer_start
-    {Class::token, Content::State::trailer_name, ':', Content::State::trailer_value},       // trailer_name
-    {Class::field_value, Content::State::trailer_value, '\r', Content::State::trailer_lf},  // trailer_value
-    {no_class, Content::State::none, '\n', Content::State::trailer_start},                  // trailer_lf
-    {no_class, Content::State::none, '\n', Content::State::none},                           // end_lf
+    {Content::State::size_start, Class::hex_digit, Content::State::size, no_end, Content::State::size},
+    {Content::State::size, Class::hex_digit, Content::State::size, '\r', Content::State::size_lf},
+    {Content::State::extension, Class::field_value, Content::State::extension, '\r', Content::State::size_lf},
+    {Content::State::size_lf, no_class, Content::State::size_lf, '\n', Content::State::data},
+    {Content::State::data_cr, no_class, Content::State::data_cr, '\r', Content::State::data_lf},
+    {Content::State::data_lf, no_class, Content::State::data_lf, '\n', Content::State::size_start},
+    {Content::State::trailer_start, Class::token, Content::State::trailer_name, '\r', Content::State::end_lf},
+    {Content::State::trailer_name, Class::token, Content::State::trailer_name, ':', Content::State::trailer_value},
+    {Content::State::trailer_value, Class::field_value, Content::State::trailer_value, '\r',
+     Content::State::trailer_lf},
+    {Content::State::trailer_lf, no_class, Content::State::trailer_lf, '\n', Content::State::trailer_start},
+    {Content::State::end_lf, no_class, Content::State::end_lf, '\n', Content::State::none},
 };
+consteval bool chunk_steps_are_in_order() {
+    for (size_t i = 0; i < sizeof chunk_steps / sizeof *chunk_steps; i++)
+        if (size_t(chunk_steps[i].state) != size_t(Content::State::size_start) + i) return false;
+    return true;
+}
+static_assert(chunk_steps_are_in_order(), "a state's step is found by its number");
 
 // One byte of what stands around the chunks' data. Complete means that the byte was right, not that the content is.
 [[nodiscard, gnu::always_inline]] inline Parse take_chunk_byte(Content &content, char byte) {
     using enum Content::State;
-    const ChunkStep step = chunk_steps[size_t(content.state)];
+    const ChunkStep &step = chunk_steps[size_t(content.state) - size_t(size_start)];
     if (is(step.member, byte)) {
         content.state = step.stay;
         if (step.stay != size) return Parse::complete;
@@ -854,7 +863,7 @@ constexpr ChunkStep chunk_steps[] = {
         content.state = extension;
         return Parse::complete;
     }
-    if (byte != step.end) return refuse(Status::bad_request);
+    if (uint8_t(byte) != step.end) return refuse(Status::bad_request);
     content.state = step.next;
     if (content.state == data) {
         content.budget -= content.left;
@@ -1168,8 +1177,11 @@ struct alignas(4096) Worker {
 };
 static_assert(block_count < UINT16_MAX, "a block's index plus one is kept in 16 bits");
 
-constexpr uint32_t receiving_events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+constexpr uint32_t receiving_events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
+
+// What is known about the socket behind the bytes that were received last.
+enum class Arrival : uint8_t { drained, perhaps_more };
 
 // A block for the connection, or nullptr if there is none left.
 [[nodiscard]] Block *take_block(Worker &worker, Connection &connection) {
@@ -1232,7 +1244,7 @@ void close_connection(Worker &worker, int socket) {
 }
 
 // Changes what the connection waits for. Closes it if that fails.
-[[nodiscard, gnu::cold]] bool wait_for(Worker &worker, int socket, uint32_t events) {
+[[nodiscard, gnu::cold]] bool watch_for(Worker &worker, int socket, uint32_t events) {
     if (epoll_ctl(worker.epoll, EPOLL_CTL_MOD, socket, events) == 0) return true;
     close_connection(worker, socket);
     return false;
@@ -1244,7 +1256,7 @@ void close_connection(Worker &worker, int socket) {
     if (sent < 0 && sent != -EAGAIN && sent != -EINTR) return close_connection(worker, socket);
     const Bytes output{worker.output, size};
     if (hold_back(worker, socket, output.after(sent < 0 ? 0 : size_t(sent)), input))
-        (void)wait_for(worker, socket, sending_events);  // closes if it fails: either way nothing is left to do here
+        (void)watch_for(worker, socket, sending_events);  // closes if it fails: either way nothing is left to do here
 }
 
 // Throws away what arrives after the last answer, so that the answer is not destroyed by a reset (RFC 9112
@@ -1264,9 +1276,10 @@ void close_connection(Worker &worker, int socket) {
 [[gnu::cold, gnu::noinline]] void finish(Worker &worker, int socket, bool peer_is_done) {
     if (peer_is_done || shutdown(socket, SHUT_WR) != 0) return close_connection(worker, socket);
     Connection &connection = worker.connections[socket];
+    if (connection.block != 0) give_back_block(worker, connection);
     connection.state = Connection::State::lingering;
     connection.content.left = linger_limit;
-    if (wait_for(worker, socket, receiving_events)) linger(worker, socket);
+    if (watch_for(worker, socket, receiving_events)) linger(worker, socket);
 }
 
 // Takes one request, or what has arrived of it, and composes its answer once it is complete. A head is taken whole or
@@ -1276,11 +1289,14 @@ void close_connection(Worker &worker, int socket) {
     Content &content = connection.content;
     if (content.state == Content::State::none) [[likely]] {
         Head head;
-        if (const Parse parse = take_head(cursor, head); parse != Parse::complete) [[unlikely]]
-            return parse;
+        Parse parse = take_head(cursor, head);
         const Framing framing = decide_framing(head);
-        if (framing >= Framing::invalid) [[unlikely]]
-            return refuse(status_of(framing));
+        if (parse == Parse::complete && framing >= Framing::invalid) [[unlikely]]
+            parse = refuse(status_of(framing));
+        if (parse != Parse::complete) [[unlikely]] {
+            exchange.is_head = head.method == Method::head;  // a refusal of HEAD has no content either
+            return parse;
+        }
         begin_exchange(exchange, head);
         if (framing != Framing::no_content) {
             content = begin_content(framing, head.content_length);
@@ -1298,48 +1314,54 @@ void close_connection(Worker &worker, int socket) {
 
 // The one place that refuses a request: what follows it on the connection is not looked at any more.
 [[gnu::cold, gnu::noinline]] void refuse_request(Connection &connection, Answer &answer, Status status) {
-    connection.content.state = Content::State::none;
-    connection.exchange = {};
     connection.exchange.status = status;
     connection.exchange.persistence = Exchange::Persistence::close;
     answer_error(connection.exchange, answer);
 }
 
-// Answers all complete requests among the first `filled` bytes of the input buffer. `is_drained`: nothing more has
-// arrived behind them. Returns whether the connection goes on receiving.
-[[nodiscard, gnu::hot]] bool serve(Worker &worker, int socket, size_t filled, bool is_drained) {
+// Answers requests until the input is used up, the output buffer is full or the connection is to end. `is_last`: it is,
+// behind the answer composed last.
+[[nodiscard, gnu::always_inline]] inline Parse answer_requests(Connection &connection, Cursor &cursor, Answer &answer,
+                                                               const char *output_full, bool &is_last) {
+    for (;;) {
+        const Parse parse = take_request(connection, cursor, answer);
+        if (parse >= Parse::refused) [[unlikely]]
+            refuse_request(connection, answer, refusal(parse));
+        else if (parse == Parse::incomplete) [[unlikely]] return parse;
+        is_last = connection.exchange.persistence == Exchange::Persistence::close;
+        if (is_last || cursor.at == cursor.end || answer.at > output_full) return parse;
+    }
+}
+
+// Answers all complete requests among the first `filled` bytes of the input buffer. Returns whether the connection
+// goes on receiving.
+[[nodiscard, gnu::hot]] bool serve(Worker &worker, int socket, size_t filled, Arrival arrival) {
     using enum Connection::State;
     Connection &connection = worker.connections[socket];
     Cursor cursor{worker.input, worker.input + filled};
     worker.input[filled] = '\0';
-    Parse parse;
+    const char *const output_full = worker.output + (output_size - answer_limit);
     bool is_last = false;
     do {
         Answer answer{worker.output, worker.date};
-        do {
-            parse = take_request(connection, cursor, answer);
-            if (parse != Parse::complete) [[unlikely]]
-                break;
-            is_last = connection.exchange.persistence == Exchange::Persistence::close;
-        } while (!is_last && cursor.at != cursor.end && answer.at <= worker.output + (output_size - answer_limit));
-        if (parse >= Parse::refused) [[unlikely]] {
-            refuse_request(connection, answer, refusal(parse));
-            is_last = true;
-        }
+        const Parse parse = answer_requests(connection, cursor, answer, output_full, is_last);
+        if (parse >= Parse::refused) arrival = Arrival::perhaps_more;  // what follows has not been looked at
         const size_t size = size_t(answer.at - worker.output);
-        if (size == 0) break;  // not even one request is complete
-        const long sent = send(socket, worker.output, size);
-        if (sent != long(size)) [[unlikely]] {
-            connection.state = is_last ? sending_last : sending;
-            send_later(worker, socket, sent, size, {cursor.at, cursor.left()});
+        if (size != 0) [[likely]] {
+            const long sent = send(socket, worker.output, size);
+            if (sent != long(size)) [[unlikely]] {
+                connection.state = is_last ? sending_last : sending;
+                send_later(worker, socket, sent, size, {cursor.at, is_last ? 0 : cursor.left()});
+                return false;
+            }
+        }
+        if (is_last) [[unlikely]] {
+            finish(worker, socket, arrival == Arrival::drained && cursor.at == cursor.end);
             return false;
         }
-    } while (parse == Parse::complete && !is_last && cursor.at != cursor.end);
-
-    if (is_last) [[unlikely]] {
-        finish(worker, socket, is_drained && parse == Parse::complete && cursor.at == cursor.end);
-        return false;
-    }
+        if (parse == Parse::incomplete) [[unlikely]]
+            break;
+    } while (cursor.at != cursor.end);
     if (cursor.at == cursor.end) [[likely]]
         return true;
     return hold_back(worker, socket, {}, {cursor.at, cursor.left()});
@@ -1359,8 +1381,8 @@ void close_connection(Worker &worker, int socket) {
     if (connection.state == Connection::State::sending_last) return finish(worker, socket, false);
     connection.state = Connection::State::receiving;
     const size_t filled = take_back_input(worker, connection);
-    if (!wait_for(worker, socket, receiving_events)) return;      // what has arrived meanwhile is reported anew
-    if (filled != 0) (void)serve(worker, socket, filled, false);  // receiving goes on with the next event
+    if (!watch_for(worker, socket, receiving_events)) return;  // what has arrived meanwhile is reported anew
+    if (filled != 0) (void)serve(worker, socket, filled, Arrival::perhaps_more);
 }
 
 // Something has arrived.
@@ -1379,14 +1401,14 @@ void close_connection(Worker &worker, int socket) {
         if (kept != 0) [[unlikely]]
             (void)take_back_input(worker, connection);
         const size_t filled = kept + size_t(got);
-        const bool is_drained = filled < input_size;
-        if (!serve(worker, socket, filled, is_drained)) return;
-        // Less than there was room for: the socket is empty, and the next arrival is a new edge. But an end of
-        // stream that has already arrived is none: it is received at once.
-        if (is_drained && (events & EPOLLRDHUP) == 0) [[likely]]
+        // Less than there was room for: the socket is empty, and the next arrival is a new edge. But an end of stream
+        // that has already arrived is none, and urgent data ends a recv early: then receive until the socket says so.
+        const bool is_drained = filled < input_size && (events & (EPOLLRDHUP | EPOLLPRI)) == 0;
+        if (!serve(worker, socket, filled, is_drained ? Arrival::drained : Arrival::perhaps_more)) return;
+        if (is_drained) [[likely]]
             return;
     }
-    (void)wait_for(worker, socket, receiving_events);  // reports what is left, behind the other connections
+    (void)watch_for(worker, socket, receiving_events);  // reports what is left, behind the other connections
 }
 
 // ---- Worker loop -----------------------------------------------------------------------------------------------
@@ -1424,20 +1446,26 @@ void put_date(char *at, uint64_t now) {
     put_digits(at + 29, seconds % 60, 2);
 }
 
-// The clock's second has changed. Asks for the next tick as long as there are connections.
+// The clock's second has changed. Asks for the next tick as long as there are connections, or are to be again.
 [[gnu::cold, gnu::noinline]] void tick(Worker &worker) {
-    worker.is_ticking = worker.connection_count != 0;
+    worker.is_ticking = worker.connection_count != 0 || !worker.is_accepting;
     if (!worker.is_ticking) return;
+    if (!worker.is_accepting) resume_accepting(worker);
     timespec now{};
     (void)clock_gettime(CLOCK_REALTIME, now);  // cannot fail: the clock exists and `now` is writable
     put_date(worker.date, uint64_t(now.tv_sec));
     (void)timerfd_settime(worker.timer, 1'000'000'000 - now.tv_nsec);  // likewise, and between 1 ns and 1 s
 }
 
-// Descriptors or memory have run out: waiting connections stay in the backlog until one of ours closes.
+// Descriptors or memory have run out: waiting connections stay in the backlog until one of ours closes, or the next
+// tick, for what has run out may be the system's.
 [[gnu::cold, gnu::noinline]] void pause_accepting(Worker &worker) {
     worker.is_accepting = false;
     (void)epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.listener, 0);  // a registered pair cannot fail
+    if (!worker.is_ticking) {
+        worker.is_ticking = true;
+        (void)timerfd_settime(worker.timer, 1'000'000'000);
+    }
 }
 
 [[gnu::hot]] inline void accept_connections(Worker &worker) {
@@ -1473,7 +1501,7 @@ void put_date(char *at, uint64_t now) {
     case Connection::State::lingering:
         return linger(worker, descriptor);
     default:
-        return;  // closed while an event of it was waiting its turn
+        return;  // a closed connection has no events any more
     }
 }
 
@@ -1609,8 +1637,9 @@ void raise_descriptor_limit() {
     check(prlimit64(RLIMIT_NOFILE, &limit, nullptr), "prlimit64");
 }
 
-// A listener on all IPv4 addresses. Only the first one finds a port in use that other servers with SO_REUSEPORT
-// have: it is bound without that option, and gets it afterwards to let the other workers' listeners join it.
+// A listener on all IPv4 addresses. The first one is bound without SO_REUSEPORT, so that it fails on a port that other
+// servers with that option have, and gets the option afterwards, so that the other workers can join. (Two servers that
+// start in the same instant may still share a port: neither listens yet when the other one binds.)
 [[nodiscard, gnu::cold]] int make_listener(uint16_t port, bool is_first) {
     const int listener = int(check(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC), "socket"));
     check(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, 1), "setsockopt SO_REUSEADDR");
@@ -1636,6 +1665,8 @@ void raise_descriptor_limit() {
     worker.listener = make_listener(options.port, is_first);
     worker.epoll = int(check(epoll_create(), "epoll_create1"));
     worker.timer = int(check(timerfd_create(), "timerfd_create"));
+    // Where close_range is missing, inherited descriptors may have taken the low numbers.
+    check(worker.timer < int(reserved_descriptors) ? 0 : -EMFILE, "timerfd_create");
     worker.is_accepting = true;
     worker.fresh_blocks = block_count;
     check(epoll_ctl(worker.epoll, EPOLL_CTL_ADD, worker.listener, EPOLLIN), "epoll_ctl");

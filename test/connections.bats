@@ -156,6 +156,32 @@ PYTHON
   stop_server
 }
 
+@test "accepting goes on after the system has run out of descriptors for a moment" {
+  local server_command=(strace --daemonize --follow-forks --output=/dev/null --trace=accept4
+    --inject=accept4:error=ENFILE:when=1)
+  start_server --threads 1
+  exchange "$ok"
+  assert_statuses 200
+  stop_server
+}
+
+@test "urgent data does not hide what comes behind it" {
+  run -0 python3 - "$server_port" "$server_pid" <<'PYTHON'
+import os, signal, socket, sys
+port, pid = int(sys.argv[1]), int(sys.argv[2])
+request = b"GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n"
+client = socket.create_connection(("127.0.0.1", port), timeout=10)
+os.kill(pid, signal.SIGSTOP)  # all of it is to be there when the server looks
+client.sendall(request)
+client.send(b"x", socket.MSG_OOB)
+client.sendall(request)
+os.kill(pid, signal.SIGCONT)
+answer = b""
+while answer.count(b"HTTP/1.1 200 OK") < 2:
+    answer += client.recv(4096)
+PYTHON
+}
+
 @test "a request costs a recv and a send, a connection accept4, epoll_ctl and close" {
   local trace=$BATS_TEST_TMPDIR/trace
   local server_command=(strace --daemonize --follow-forks --output="$trace")

@@ -77,6 +77,36 @@ expect() {
   done
 }
 
+@test "of all 256 bytes, only the right ones lead on at each place around the chunks" {
+  run -0 timeout 60 python3 - "$server_port" <<'PYTHON'
+import socket, string, sys
+digits = string.hexdigits.encode()
+token = string.digits.encode() + string.ascii_letters.encode() + b"!#$%&'*+-.^_`|~"
+text = b"\t" + bytes(range(0x20, 0x7f)) + bytes(range(0x80, 0x100))
+places = {b"": digits, b"2": digits + b"; \t\r", b"2;a": text + b"\r", b"2\r": b"\n", b"2\r\n20": b"\r",
+          b"2\r\n20\r": b"\n", b"2\r\n20\r\n": digits, b"0\r\n": token + b"\r", b"0\r\nA": token + b":",
+          b"0\r\nA:": text + b"\r", b"0\r\nA:\r": b"\n", b"0\r\nA:\r\n": token + b"\r", b"0\r\n\r": b"\n"}
+head = b"POST /baseline11 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+behind = b"GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n"
+for place, right in places.items():
+    for value in range(256):
+        byte = bytes([value])
+        client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
+        client.sendall(head + place + byte + (b"" if byte in right else behind))
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := client.recv(4096):
+            answer += piece
+        client.close()
+        if byte not in right:
+            assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1") == 1, (place, byte, answer)
+        elif place == b"0\r\n\r":
+            assert answer.startswith(b"HTTP/1.1 200 "), (place, byte, answer)
+        else:
+            assert answer == b"", (place, byte, answer)  # incomplete when the stream ends
+PYTHON
+}
+
 @test "a chunk that passes the limit is refused as soon as its size says so" {
   refuse 413 'Transfer-Encoding: chunked\r\n\r\n100001\r\n'
   refuse 413 'Transfer-Encoding: chunked\r\n\r\n1\r\n7\r\n100000\r\n'

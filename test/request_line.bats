@@ -35,6 +35,7 @@ refuse() {
 
 @test "a method without end is refused as not implemented" {
   refuse 501 "$(printf 'M%.0s' {1..33}) /pipeline HTTP/1.1"
+  refuse 501 "$(printf 'M%.0s' {1..20000}) /pipeline HTTP/1.1"
 }
 
 @test "the parts are separated by exactly one space" {

@@ -64,6 +64,15 @@ post() { exchange "POST $1 HTTP/1.1\r\nHost: a\r\nContent-Length: $(env printf "
   done
 }
 
+@test "a refused HEAD has no content either" {
+  exchange 'HEAD /pipeline HTTP/1.1\r\n\r\n'
+  assert_refused 400
+  assert_body "$response" # nothing behind the head
+  exchange 'HEAD /pipeline HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx'
+  assert_refused 400
+  assert_body "$response"
+}
+
 @test "every answer has the fields that it should have, and no others" {
   local line names
   for line in 'GET /pipeline' 'GET /baseline11?a=1' 'POST /baseline11' 'HEAD /pipeline' 'GET /nowhere'; do
