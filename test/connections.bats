@@ -203,7 +203,7 @@ PYTHON
   stop_server
   wait_until grep --quiet '+++ exited with 0 +++' "$trace"
   # From the first accept4 on: before it the server only starts.
-  count() { sed --quiet '/accept4(/,$p' "$trace" | grep --count "[0-9] $1(.*= [0-9]"; }
+  count() { sed --quiet '/accept4(/,$p' "$trace" | grep --count "^[0-9]* *$1(.*= [0-9]"; }
   [[ $(count recvfrom) == 1000 ]] || fail "recvfrom: $(count recvfrom)"
   [[ $(count sendto) == 1000 ]] || fail "sendto: $(count sendto)"
   [[ $(count accept4) == 10 ]] || fail "accept4: $(count accept4)"
@@ -216,4 +216,188 @@ PYTHON
       -e rt_sigtimedwait -e exit_group |
     xargs)
   [[ -z $others || $others == 'clock_gettime timerfd_settime' ]] || fail "other calls: $others"
+}
+
+@test "when the input buffer is just full of a last request, what is behind it does not destroy the answers" {
+  run -0 timeout 60 python3 - "$server_port" "$server_pid" <<'PYTHON'
+import os, signal, socket, sys
+port, pid = map(int, sys.argv[1:])
+for count in (0, 900):  # 900 are more answers than the peer takes at once: the last request waits in a block
+    client = socket.socket()
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # keeps the server's send buffer small
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(10)
+    stream = b"GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n" * count
+    last = b"GET /pipeline HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+    stream += b"\r\n" * ((32768 - len(stream) - len(last) - 2) // 2 - 100)
+    stream += last
+    stream += b"X:" + b"x" * (32768 - len(stream) - 6) + b"\r\n\r\n"
+    assert len(stream) == 32768, len(stream)
+    os.kill(pid, signal.SIGSTOP)  # so that all of it has arrived before the first recv
+    client.connect(("127.0.0.1", port))
+    client.sendall(stream + b"x" * 10000)
+    os.kill(pid, signal.SIGCONT)
+    answer = b""
+    while piece := client.recv(4096):
+        answer += piece
+    assert answer.count(b"HTTP/1.1 200 OK") == count + 1, (count, answer.count(b"HTTP/1.1 200 OK"))
+    client.close()
+PYTHON
+}
+
+@test "a peer that reads late sees the end of the stream behind the last answer" {
+  run -0 timeout 60 python3 - "$server_port" <<'PYTHON'
+import socket, sys, time
+clients = []
+for count in range(10, 900, 10):  # in some of them the output that has to wait is the last
+    client = socket.socket()
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # keeps the server's send buffer small
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(10)
+    client.connect(("127.0.0.1", int(sys.argv[1])))
+    client.sendall(b"GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n" * count +
+                   b"GET /pipeline HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    clients.append((client, count))
+time.sleep(0.2)
+for client, count in clients:
+    answer = b""
+    while piece := client.recv(65536):
+        answer += piece
+    assert answer.count(b"HTTP/1.1 200 OK") == count + 1, (count, answer.count(b"HTTP/1.1 200 OK"))
+PYTHON
+}
+
+@test "of more partial heads than there are blocks, as many as there are blocks are served, and the others closed" {
+  run -0 timeout 60 python3 - "$server_port" <<'PYTHON'
+import socket, sys
+def connect():
+    clients = [socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10) for _ in range(300)]
+    for client in clients:
+        client.sendall(b"GET /pipe")
+    catch_up()
+    return clients
+def catch_up():  # events come in order: with this answer the server has seen all that was sent before
+    with socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10) as client:
+        client.sendall(b"GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200")
+def answer(client):
+    try:
+        client.sendall(b"line HTTP/1.1\r\nHost: a\r\n\r\n")
+        return client.recv(4096)[:12]
+    except OSError:
+        return b""
+for client in connect():
+    client.close()  # gives its block back
+catch_up()
+answers = [answer(client) for client in connect()]
+assert answers.count(b"HTTP/1.1 200") == 256 and answers.count(b"") == 44, answers
+PYTHON
+}
+
+@test "a connection knows nothing of an earlier one with its descriptor" {
+  local start
+  for start in 'POST /baseline11 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n1' \
+    'POST /baseline11 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1'; do
+    exchange "$start"
+    [[ -z $response ]] || fail "an answer to half a request" "$start"
+    exchange "$ok"
+    assert_statuses 200 "$start"
+  done
+}
+
+@test "a refusal has its text, even behind a HEAD" {
+  exchange "HEAD /pipeline HTTP/1.1\r\n${host}\r\nBAD\r\n\r\n"
+  assert_statuses '200 400'
+  assert_body '400 Bad Request'
+}
+
+@test "an answer to a peer that is gone does not end the server" {
+  run -0 python3 - "$server_port" "$server_pid" <<'PYTHON'
+import os, signal, socket, struct, sys
+port, pid = map(int, sys.argv[1:])
+os.kill(pid, signal.SIGSTOP)  # so that it answers only after the reset
+client = socket.create_connection(("127.0.0.1", port), timeout=10)
+client.sendall(b"GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n")
+client.shutdown(socket.SHUT_WR)
+client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+client.close()
+os.kill(pid, signal.SIGCONT)
+PYTHON
+  exchange "$ok"
+  assert_statuses 200
+}
+
+@test "an answer does not wait until the one before is acknowledged" {
+  run -0 timeout 60 python3 - "$server_port" <<'PYTHON'
+import socket, sys, time
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
+request = b"GET /pipeline HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 15000 + b"\r\n\r\n"
+slow = 0
+for _ in range(50):
+    start = time.monotonic()
+    client.sendall(request * 3)  # more than one recv, and so more than one send
+    answer = b""
+    while answer.count(b"\r\n\r\nok") < 3:
+        answer += client.recv(4096)
+    slow += time.monotonic() - start > 0.03  # a delayed acknowledgement takes 40 ms
+assert slow < 25, slow
+PYTHON
+}
+
+@test "connections wait for a busy server instead of being turned away" {
+  run -0 python3 - "$server_port" "$server_pid" <<'PYTHON'
+import os, signal, socket, sys
+port, pid = map(int, sys.argv[1:])
+os.kill(pid, signal.SIGSTOP)
+try:
+    clients = [socket.create_connection(("127.0.0.1", port), timeout=0.5) for _ in range(1000)]
+finally:
+    os.kill(pid, signal.SIGCONT)
+for client in clients:
+    client.settimeout(10)
+    client.sendall(b"GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert client.recv(4096).startswith(b"HTTP/1.1 200")
+PYTHON
+}
+
+@test "a server without connections does not wake up" {
+  start_server --threads 1
+  exchange "$ok"
+  sleep 1.2 # the last tick of its clock
+  local before
+  before=$(cat "/proc/$server_pid/task"/*/schedstat)
+  sleep 1.2
+  [[ $(cat "/proc/$server_pid/task"/*/schedstat) == "$before" ]]
+  stop_server
+}
+
+@test "a connection that always has more is interrupted after sixteen receives, and then goes on" {
+  local trace=$BATS_TEST_TMPDIR/trace
+  # From the second on, each receive seems to fill the input buffer, and takes nothing out of the socket.
+  local server_command=(strace --daemonize --follow-forks --output="$trace" '--trace=recvfrom,epoll_ctl,epoll_pwait'
+    '--inject=recvfrom:retval=32768:when=2+')
+  start_server --threads 1
+  run -0 python3 - "$server_port" <<'PYTHON'
+import socket, sys, time
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
+client.sendall(b"POST /baseline11 HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n")
+time.sleep(0.2)
+client.sendall(b"x")
+assert client.recv(4096).startswith(b"HTTP/1.1 200")
+PYTHON
+  stop_server
+  wait_until grep --quiet '+++ exited with 0 +++' "$trace"
+  run -0 grep --count 'epoll_ctl(.*EPOLL_CTL_MOD' "$trace"
+  ((output >= 2)) || fail "$output interruptions of 32 receives"
+}
+
+@test "a call that is interrupted, or fails for the moment only, is made again" {
+  local failure
+  for failure in sendto:error=EAGAIN sendto:error=EINTR recvfrom:error=EINTR accept4:error=ECONNABORTED; do
+    local server_command=(strace --daemonize --follow-forks --output=/dev/null --inject="$failure:when=1")
+    start_server --threads 1
+    exchange "$ok"
+    assert_statuses 200 "$failure"
+    stop_server
+  done
 }

@@ -65,6 +65,8 @@ expect() {
   expect 21 "${chunked}2;name=value\r\n20\r\n0;last\r\n\r\n"
   expect 21 "${chunked}2;name=\"a b\"\r\n20\r\n0\r\n\r\n"
   expect 21 "${chunked}2\r\n20\r\n0\r\nTrailer: x\r\nOther: y\r\n\r\n"
+  expect 21 "${chunked}2\t;a=b\r\n20\r\n0\r\n\r\n"
+  expect 21 'Transfer-Encoding: , chunked,\r\n\r\n2\r\n20\r\n0\r\n\r\n'
   expect 21 'Transfer-Encoding: CHUNKED\r\n\r\n2\r\n20\r\n0\r\n\r\n'
 }
 
@@ -148,4 +150,25 @@ PYTHON
   assert_statuses 200
   exchange 'POST /baseline11 HTTP/1.1\r\nHost: a\r\nExpect: else\r\nContent-Length: 2\r\n\r\n20'
   assert_statuses 417
+}
+
+@test "a chunk size has hexadecimal digits in either case" {
+  local digit
+  for digit in {0..9} {a..f} {A..F}; do
+    expect 8 "Transfer-Encoding: chunked\r\n\r\n1$digit\r\n$(printf '%*s' $((16#1$digit)) 7)\r\n0\r\n\r\n"
+  done
+}
+
+@test "an expectation is compared without case" {
+  exchange 'POST /baseline11 HTTP/1.1\r\nHost: a\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n20'
+  assert_statuses 200
+}
+
+@test "HTTP/1.0 never gets a 100 Continue" {
+  response=$({
+    printf 'POST /baseline11 HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n'
+    sleep 0.2
+    printf 20
+  } | timeout 10 nc -N 127.0.0.1 "$server_port" | tr --delete '\r')
+  assert_statuses 200
 }

@@ -25,6 +25,7 @@ start_server() {
   for attempt in 1 2 3 4 5; do
     # A port that nothing listens on now; should another program be faster, the next attempt takes another one.
     server_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
+    : >"$server_log" # an earlier server's line must not be taken for this one's
     # Descriptor 3 belongs to bats, which waits until nobody has it open any more.
     "${server_command[@]}" "$root/server" --port "$server_port" "$@" 2>"$server_log" 3>&- &
     server_pid=$!
@@ -47,7 +48,7 @@ stop_server() {
 }
 
 # In a file's other processes the server is nobody's child: a zombie is as good as gone.
-server_is_gone() { [[ ! -e /proc/$server_pid || $(cut --delimiter=' ' --fields=3 "/proc/$server_pid/stat") == Z ]]; }
+server_is_gone() { [[ ! -e /proc/$server_pid || $(cut --delimiter=' ' --fields=3 "/proc/$server_pid/stat" 2>/dev/null) == Z ]]; }
 
 # Runs a command every 10 ms until it succeeds, for at most ten seconds.
 wait_until() {

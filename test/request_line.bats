@@ -20,7 +20,10 @@ refuse() {
   expect 200 'GET /pipeline HTTP/1.1'
   expect 200 'HEAD /pipeline HTTP/1.1'
   expect 405 'POST /pipeline HTTP/1.1'
-  expect 405 'DELETE /pipeline HTTP/1.1'
+  local method
+  for method in PUT DELETE OPTIONS TRACE PATCH; do
+    expect 405 "$method /pipeline HTTP/1.1"
+  done
   expect 501 'get /pipeline HTTP/1.1'
   expect 501 'GETX /pipeline HTTP/1.1'
   expect 501 'PO /pipeline HTTP/1.1'
@@ -34,6 +37,7 @@ refuse() {
 }
 
 @test "a method without end is refused as not implemented" {
+  expect 501 "$(printf 'M%.0s' {1..32}) /pipeline HTTP/1.1"
   refuse 501 "$(printf 'M%.0s' {1..33}) /pipeline HTTP/1.1"
   refuse 501 "$(printf 'M%.0s' {1..20000}) /pipeline HTTP/1.1"
 }
@@ -44,6 +48,7 @@ refuse() {
   refuse 400 'GET\t/pipeline HTTP/1.1'
   refuse 400 'GET /pipeline HTTP/1.1 '
   refuse 400 'GET /pipeline'
+  refuse 400 'CONNECT  HTTP/1.1'
 }
 
 @test "the path is compared whole, without its query" {
@@ -97,8 +102,26 @@ refuse() {
 
 @test "a request line may be 8,000 bytes long, and no longer" {
   local target
-  target=/$(printf 'a%.0s' {1..7985})
+  target=/$(printf 'a%.0s' {1..7995}) # with the method and the space; the version does not count
   expect 404 "GET $target HTTP/1.1"
-  refuse 414 "GET ${target}aaaaaaaaaaa HTTP/1.1"
+  refuse 414 "GET ${target}a HTTP/1.1"
   refuse 414 "GET $target$target$target$target HTTP/1.1"
+}
+
+@test "a target may hold every byte that RFC 3986 allows" {
+  expect 404 "GET /-._~!\$&'()*+,;=:@/%%20[] HTTP/1.1"
+}
+
+@test "asterisk-form is for OPTIONS, and has no query" {
+  expect 404 'OPTIONS * HTTP/1.1'
+  refuse 400 'OPTIONS *?a HTTP/1.1'
+}
+
+@test "a request line that is longer than a head may be is still a 414, even if it arrives at once" {
+  run -0 python3 - "$server_port" <<'PYTHON'
+import socket, sys
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
+client.sendall(b"GET /" + b"a" * 30000 + b" HTTP/1.1\r\nHost: a\r\n\r\n")  # one write, where nc makes several
+assert client.recv(4096).startswith(b"HTTP/1.1 414 ")
+PYTHON
 }

@@ -112,3 +112,47 @@ for _ in range(25):
 assert len(seen) >= 3, seen
 PYTHON
 }
+
+@test "Date changes with the second, whenever the connection began" {
+  run -0 python3 - "$server_port" <<'PYTHON'
+import email.utils, socket, sys, time
+def sleep_until(part): time.sleep((part - time.time()) % 1)
+def date(client):
+    client.sendall(b"GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n")
+    text = client.recv(4096).decode().partition("\r\nDate: ")[2].partition("\r\n")[0]
+    return email.utils.parsedate_to_datetime(text).timestamp()
+time.sleep(1.2)  # without a connection the clock stands still
+sleep_until(0.6)
+client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
+for _ in range(2):
+    date(client)
+    sleep_until(0.2)
+    assert date(client) == int(time.time()), time.time()
+PYTHON
+}
+
+@test "Date is right on every day of three centuries" {
+  local program=$BATS_TEST_TMPDIR/dates
+  cat >"$program.cpp" <<CPP
+#include "$root/server.cpp"
+extern "C" [[gnu::used, gnu::force_align_arg_pointer, noreturn]] void put_dates() {
+    char date[date_size];
+    for (uint64_t day = 0; day < 110000; day++) {
+        put_date(date, day * 86400 + day * 11 % 86400);
+        (void)write(1, date, date_size);
+    }
+    exit_group(0);
+}
+CPP
+  g++ -std=c++20 -Os -march=x86-64-v2 -ffreestanding -fno-exceptions -fno-rtti -fno-stack-protector -fno-pie -nostdlib \
+    -static -Wl,--entry=put_dates -o "$program" "$program.cpp"
+  "$program" >"$program.txt"
+  run -0 python3 - "$program.txt" <<'PYTHON'
+import datetime, sys
+lines = open(sys.argv[1], newline="").read().split("\r\n")
+assert lines.pop() == "" and len(lines) == 110000, len(lines)
+for day, line in enumerate(lines):
+    at = datetime.datetime(1970, 1, 1) + datetime.timedelta(days=day, seconds=day * 11 % 86400)
+    assert line == at.strftime("Date: %a, %d %b %Y %H:%M:%S GMT"), line
+PYTHON
+}
