@@ -1,8 +1,14 @@
 #!/usr/bin/env bats
 # Connections: persistence, pipelining and closing (RFC 9112 section 9), and what they cost in system calls.
 load helper
-setup_file() { start_server --threads 1; }
+setup_file() {
+  start_server --threads 1
+  export shared_server_pid=$server_pid
+}
 teardown_file() { stop_server; }
+
+# A test that has started a server of its own ends it, even if it fails.
+teardown() { if [[ $server_pid != "$shared_server_pid" ]]; then stop_server; fi; }
 
 readonly host='Host: a\r\n' ok='GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
 

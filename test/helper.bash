@@ -40,10 +40,13 @@ start_server() {
 
 server_is_settled() { grep --quiet listening "$server_log" || ! kill -0 "$server_pid" 2>/dev/null; }
 
+# Ends the server; one that does not end by itself is killed, and the test fails.
 stop_server() {
-  if [[ -n ${server_pid:-} ]]; then
-    kill "$server_pid" 2>/dev/null
-    wait_until server_is_gone
+  if [[ -z ${server_pid:-} ]] || server_is_gone; then return; fi
+  kill "$server_pid"
+  if ! wait_until server_is_gone; then
+    kill -KILL "$server_pid"
+    return 1
   fi
 }
 
