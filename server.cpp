@@ -1050,7 +1050,13 @@ template <size_t index = 0, typename Visit> [[gnu::always_inline]] inline void v
 // Starts the exchange that `head` asks for: finds its route, or the error that answers it.
 [[gnu::always_inline]] inline void begin_exchange(Exchange &exchange, const Head &head) {
     using enum Exchange::Persistence;
-    exchange = {};
+    // Member by member: for the whole, a compiler that optimises for size takes `rep stos`, which is slow to start.
+    exchange.sum = 0;
+    exchange.integer.magnitude = 0;
+    exchange.integer.state = Integer::State::start;
+    exchange.integer.is_negative = false;
+    exchange.route = 0;
+    exchange.persistence = keep;
     exchange.is_head = head.method == Method::head;
     if (head.closes || head.minor_version == 0) [[unlikely]]
         exchange.persistence = head.keeps_alive && !head.closes ? keep_alive : close;
@@ -1483,8 +1489,9 @@ void put_date(char *at, uint64_t now) {
             (void)close(socket);  // the descriptor is free whatever close answers
             continue;
         }
-        worker.connections[socket] = {};
-        worker.connections[socket].state = Connection::State::receiving;
+        Connection &connection = worker.connections[socket];  // as an earlier one has left it; it has no block
+        connection.state = Connection::State::receiving;
+        connection.content.state = Content::State::none;
         worker.connection_count++;
         if (!worker.is_ticking) [[unlikely]]
             tick(worker);
