@@ -1,5 +1,7 @@
 # Names for tasks; build.sh owns how the server is built.
-.PHONY: all test bench size asm lint clean
+.PHONY: all test fuzz bench size asm lint clean
+
+FUZZ_SECONDS ?= 60
 
 all: server
 
@@ -9,13 +11,24 @@ server: server.cpp build.sh
 test: server
 	bats test
 
+# The server's own source under libFuzzer and sanitizers, from the rows of the test tables on: see test/fuzz.cpp. What
+# is found stays in .fuzz/, and so does the corpus; the options are libFuzzer's.
+fuzz:
+	mkdir --parents .fuzz/rows .fuzz/corpus
+	python3 test/cases.py --corpus .fuzz/rows test/*.bats
+	clang++ -std=c++20 -march=x86-64-v2 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	  -o .fuzz/fuzz test/fuzz.cpp
+	.fuzz/fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -timeout=10 -artifact_prefix=.fuzz/ -print_final_stats=1 \
+	  $(FUZZ_OPTIONS) .fuzz/corpus .fuzz/rows
+
 # Cost per request beside a server that parses nothing, and nginx: see test/bench.py for its settings.
 bench: server
 	python3 test/bench.py
 
 # Bytes of each section, then of each function and constant, largest last.
 size: server
-	size --format=sysv server
+	size --format=sysv --radix=10 server.debug | grep --invert-match debug
+	stat --format='%s bytes in the file' server
 	nm --size-sort --print-size --radix=d --demangle server.debug | \
 	  sed 's/(anonymous namespace):://g' | awk '{ $$1 = ""; $$2 += 0; print }'
 
@@ -30,3 +43,4 @@ lint:
 
 clean:
 	rm --force server server.debug
+	rm --force --recursive .fuzz

@@ -30,6 +30,12 @@ flags=(
   -ffunction-sections             # lets the linker drop what is not called
   -fcf-protection=none            # landing pads for a check that the kernel does not switch on for static programs
 )
+if [[ $("$compiler" --version) != *clang* ]]; then
+  flags+=(
+    -fno-move-loop-invariants # a constant is cheaper to load again than to keep in a register that must be saved
+    -fipa-pta                 # knows better which values need not be loaded again
+  )
+fi
 link_flags=(
   -nostdlib
   -static
@@ -42,4 +48,14 @@ link_flags=(
 
 "$compiler" "${flags[@]}" "${link_flags[@]}" -o server.debug server.cpp
 strip --strip-all --remove-section=.comment -o server server.debug
+
+# Section headers and their names are for tools, which find them in server.debug. The kernel loads segments.
+end=0
+while read -r type offset _ _ size _; do
+  if [[ $type == LOAD ]] && ((offset + size > end)); then end=$((offset + size)); fi
+done < <(readelf --program-headers --wide server)
+truncate --size="$end" server
+clear_bytes() { head --bytes="$2" /dev/zero | dd of=server bs=1 seek="$1" conv=notrunc status=none; }
+clear_bytes 40 8 # e_shoff
+clear_bytes 58 6 # e_shentsize, e_shnum, e_shstrndx
 echo "server: $(stat --format=%s server) bytes"

@@ -45,10 +45,14 @@ constexpr size_t method_limit = 32;                 // what follows a longer one
 constexpr size_t request_line_limit = 8000;         // RFC 9112 section 3 recommends to support at least this
 constexpr size_t head_limit = 16384;                // request line, field lines and the empty line
 constexpr uint32_t content_limit = 1024 * 1024;     // of one request, chunks added up
+constexpr uint16_t extension_limit = 4096;          // all chunk extensions of a request, and leading zeros of its sizes
+constexpr uint16_t trailer_limit = 4096;            // all trailer fields of a request
 constexpr uint32_t linger_limit = 2 * 1024 * 1024;  // thrown away behind a refusal before the connection is closed
+constexpr uint8_t linger_timeout_s = 2;             // and for how long, to the second's end
 
 static_assert(input_size >= 2 * head_limit, "a head held back must leave room in the input buffer for the next bytes");
-static_assert(content_limit <= UINT32_MAX / 16 - 1, "a chunk-size that passes the limit must not overflow");
+constexpr uint32_t counted_bits = (1 << 24) - 1;  // a connection counts them down in 24 bits
+static_assert(content_limit <= counted_bits && linger_limit <= counted_bits);
 static_assert(stack_size % 16 == 0, "the stack pointer is aligned where a thread starts");
 static_assert(request_line_limit < head_limit, "a request line is part of the head");
 static_assert(answer_limit <= output_size, "an empty output buffer must take any answer");
@@ -91,17 +95,43 @@ struct [[gnu::packed]] epoll_event {  // packed on this architecture only
     uint32_t events;
     uint64_t data;
 };
+#else
+#error "this architecture has no block in section 3 yet"
+#endif
 
+#if defined(MOTE_HOSTED)  // a test that includes this file plays the kernel
+long trap(Sys call, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0);
+long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument);
+
+#elif defined(__x86_64__)
 [[gnu::always_inline]] inline long trap(Sys call, long a = 0, long b = 0, long c = 0) {
     long result;
     asm volatile("syscall" : "=a"(result) : "a"(call), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
     return result;
 }
 
-[[gnu::always_inline]] inline long trap(Sys call, long a, long b, long c, long d, long e = 0, long f = 0) {
+[[gnu::always_inline]] inline long trap(Sys call, long a, long b, long c, long d) {
     register long r10 asm("r10") = d;
+    long result;
+    asm volatile("syscall" : "=a"(result) : "a"(call), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+    return result;
+}
+
+[[gnu::always_inline]] inline long trap(Sys call, long a, long b, long c, long d, long e) {
     register long r8 asm("r8") = e;
+    register long r10 asm("r10") = d;
+    long result;
+    asm volatile("syscall"
+                 : "=a"(result)
+                 : "a"(call), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
+                 : "rcx", "r11", "memory");
+    return result;
+}
+
+[[gnu::always_inline]] inline long trap(Sys call, long a, long b, long c, long d, long e, long f) {
     register long r9 asm("r9") = f;
+    register long r8 asm("r8") = e;
+    register long r10 asm("r10") = d;
     long result;
     asm volatile("syscall"
                  : "=a"(result)
@@ -142,8 +172,6 @@ asm(".globl _start\n"
     "call start\n\t"
     "ud2\n"
     ".size _start, . - _start\n");
-#else
-#error "this architecture has no block in section 3 yet"
 #endif
 
 // The kernel's constants, by its names and in its headers' groups.
@@ -186,11 +214,11 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
 
 // Bytes received, 0 at the peer's end of stream, or -errno.
 [[nodiscard, gnu::always_inline]] inline long recv(int socket, char *into, size_t size) {
-    return trap(Sys::recvfrom, socket, address(into), long(size), 0);
+    return trap(Sys::recvfrom, socket, address(into), long(size), 0, 0);  // no address: its size does not matter
 }
 // Bytes taken, perhaps fewer than given, or -errno. A broken connection is an error, not a signal.
 [[nodiscard, gnu::always_inline]] inline long send(int socket, const char *data, size_t size) {
-    return trap(Sys::sendto, socket, address(data), long(size), MSG_NOSIGNAL);
+    return trap(Sys::sendto, socket, address(data), long(size), MSG_NOSIGNAL, 0);
 }
 [[nodiscard]] inline long accept4(int listener, int flags) { return trap(Sys::accept4, listener, 0, 0, flags); }
 [[nodiscard]] inline long shutdown(int socket, int how) { return trap(Sys::shutdown, socket, how); }
@@ -199,7 +227,7 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
     return trap(Sys::write, descriptor, address(data), long(size));
 }
 [[nodiscard]] inline long socket(int family, int type) { return trap(Sys::socket, family, type, 0); }
-[[nodiscard, gnu::cold, gnu::noinline]] long setsockopt(int socket, int level, int option, int value) {
+[[nodiscard]] inline long setsockopt(int socket, int level, int option, const int &value) {
     return trap(Sys::setsockopt, socket, level, option, address(&value), sizeof value);
 }
 [[nodiscard]] inline long bind(int socket, const sockaddr_in &to) {
@@ -214,7 +242,7 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
 }
 // Waits without a time limit. Events filled in, or -errno.
 [[nodiscard, gnu::always_inline]] inline long epoll_wait(int epoll, epoll_event *events, size_t room) {
-    return trap(Sys::epoll_pwait, epoll, address(events), long(room), -1);
+    return trap(Sys::epoll_pwait, epoll, address(events), long(room), -1, 0);
 }
 [[nodiscard]] inline long timerfd_create() { return trap(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK); }
 // Expires once, `after_ns` nanoseconds from now; 0 would switch it off.
@@ -240,7 +268,7 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
 }
 // Zeroed memory that takes up room only where it is touched: the address, or -errno.
 [[nodiscard]] inline long map_memory(size_t size) {
-    return trap(Sys::mmap, 0, long(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+    return trap(Sys::mmap, 0, long(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 [[nodiscard]] inline long madvise(void *memory, size_t size, int advice) {
     return trap(Sys::madvise, address(memory), long(size), advice);
@@ -336,56 +364,89 @@ template <size_t size>
     return true;
 }
 
-// What a byte may be part of (RFC 9110 sections 5.5 and 5.6.2, RFC 3986 appendix A). NUL is part of nothing.
+// What a byte may be part of (RFC 9110 sections 5.5 and 5.6, RFC 3986 appendix A). NUL is part of nothing. "%" begins a
+// percent-encoded byte and is no member of the parts of a URI by itself.
 enum class Class : uint8_t {
-    token = 1,        // method, field name, list element
-    target = 2,       // request target, in any of its forms, up to its query
-    field_value = 4,  // field value: visible, obs-text, SP and HTAB
-    digit = 8,
-    hex_digit = 16,
+    token,   // method, field name, list element
+    target,  // pchar, "/" and "?"
+    host,    // reg-name or IPv4address
+    ip_literal,
+    digit,
+    hex_digit,
+    white,        // SP and HTAB
+    field_value,  // visible bytes, white space and obs-text
 };
+constexpr size_t class_count = size_t(Class::field_value) + 1;
 
+// One row of sixteen bytes a class, for sixteen bytes of text to be looked up at once: bit n of entry m stands for the
+// byte 16 * n + m. So there is no room for bytes from 0x80 on: they belong to field_value alone, whose row lists what
+// does not belong to it.
 struct ClassTable {
-    uint8_t classes[256];
+    alignas(16) uint8_t rows[class_count][16];
 
     constexpr void add(Class kind, Bytes members) {
-        for (size_t i = 0; i < members.size; i++) classes[uint8_t(members.data[i])] |= uint8_t(kind);
+        for (size_t i = 0; i < members.size; i++)
+            rows[size_t(kind)][members.data[i] % 16] |= uint8_t(1u << members.data[i] / 16);
     }
+    constexpr void add(Class kind, auto... members) { (add(kind, Bytes(members)), ...); }
 };
 
 constexpr ClassTable class_table = [] {
     constexpr Bytes digits = "0123456789"_b, letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"_b;
+    constexpr Bytes hex_letters = "abcdefABCDEF"_b, uri = "-._~!$&'()*+,;="_b;  // unreserved and sub-delims
     ClassTable table{};
-    table.add(Class::token, digits);
-    table.add(Class::token, letters);
-    table.add(Class::token, "!#$%&'*+-.^_`|~"_b);
-    table.add(Class::target, digits);
-    table.add(Class::target, letters);
-    table.add(Class::target, "-._~!$&'()*+,;=:@/%[]"_b);
+    table.add(Class::token, digits, letters, "!#$%&'*+-.^_`|~"_b);
+    table.add(Class::target, digits, letters, uri, ":@/?"_b);
+    table.add(Class::host, digits, letters, uri);
+    table.add(Class::ip_literal, digits, hex_letters, ":."_b);
     table.add(Class::digit, digits);
-    table.add(Class::hex_digit, digits);
-    table.add(Class::hex_digit, "abcdefABCDEF"_b);
-    table.add(Class::field_value, "\t"_b);
-    for (size_t byte = ' '; byte < 256; byte++)
-        if (byte != 0x7f) table.classes[byte] |= uint8_t(Class::field_value);
+    table.add(Class::hex_digit, digits, hex_letters);
+    table.add(Class::white, " \t"_b);
+    for (char byte = 0; byte < ' '; byte++)
+        if (byte != '\t') table.add(Class::field_value, {&byte, 1});
+    table.add(Class::field_value, "\x7f"_b);
     return table;
 }();
 
-[[nodiscard, gnu::always_inline]] inline bool is(Class kind, char byte) {
-    return (class_table.classes[uint8_t(byte)] & uint8_t(kind)) != 0;
+[[nodiscard]] constexpr bool is(Class kind, char byte) {
+    const uint8_t code = uint8_t(byte);
+    const bool is_listed = (class_table.rows[size_t(kind)][code % 16] >> code / 16 & 1) != 0;
+    return is_listed != (kind == Class::field_value);
 }
 
 // The first byte from `at` on that is not of the class: at the latest the NUL at the end of the message.
-[[nodiscard, gnu::always_inline]] inline const char *skip(Class kind, const char *at) {
+[[nodiscard, maybe_unused]] constexpr const char *skip_by_bytes(Class kind, const char *at) {
     while (is(kind, *at)) at++;
     return at;
 }
 
+#if defined(__SSSE3__)
+using Vector [[gnu::vector_size(16)]] = char;
+
+// The same, sixteen bytes a step.
+[[nodiscard, gnu::hot, gnu::noinline]] const char *skip(Class kind, const char *at) {
+    constexpr Vector bits = {1, 2, 4, 8, 16, 32, 64, -128};  // 1 << byte / 16
+    const Vector row = load<Vector>(reinterpret_cast<const char *>(class_table.rows[size_t(kind)]));
+    const uint32_t flip = kind == Class::field_value ? 0xffff : 0;
+    for (;; at += sizeof(Vector)) {
+        const auto bytes = load<Vector>(at);
+        using Words [[gnu::vector_size(16)]] = uint16_t;
+        const Vector high = Vector(Words(bytes) >> 4) & 0x0f;
+        // The shuffle looks the lower half of each byte up in the row; from 0x80 on it answers 0.
+        const Vector listed = __builtin_ia32_pshufb128(row, bytes) & __builtin_ia32_pshufb128(bits, high);
+        const uint32_t others = uint32_t(__builtin_ia32_pmovmskb128(Vector(listed == 0))) ^ flip;
+        if (others != 0) return at + __builtin_ctz(others);
+    }
+}
+static_assert(sizeof(Vector) <= overread);
+#else
+[[nodiscard, gnu::hot, gnu::noinline]] const char *skip(Class kind, const char *at) { return skip_by_bytes(kind, at); }
+#endif
+
 // `value` without the optional white space around it (RFC 9110 section 5.6.3).
 [[nodiscard]] constexpr Bytes trim(Bytes value) {
-    constexpr auto is_white = [](char byte) { return byte == ' ' || byte == '\t'; };
-    while (value.size != 0 && is_white(value.data[0])) value = value.after(1);
-    while (value.size != 0 && is_white(value.data[value.size - 1])) value.size--;
+    while (value.size != 0 && is(Class::white, value.data[0])) value = value.after(1);
+    while (value.size != 0 && is(Class::white, value.data[value.size - 1])) value.size--;
     return value;
 }
 
@@ -421,21 +482,16 @@ constexpr ClassTable class_table = [] {
     return uint64_t((static_cast<unsigned __int128>(value) * reciprocal) >> 67);
 }
 
-[[nodiscard]] constexpr size_t decimal_size(uint64_t value) {
-    size_t size = 1;
-    for (; value >= 10; value = tenth(value)) size++;
-    return size;
-}
-
-// Writes exactly `size` digits, the last ones of `value`; returns the end.
-[[gnu::noinline]] char *put_digits(char *at, uint64_t value, size_t size) {
-    for (size_t i = size; i-- > 0;) {
+// Writes the decimal digits of `value` in front of `end`; returns where they begin.
+[[gnu::noinline]] char *put_digits(char *end, uint64_t value) {
+    do {
         const uint64_t rest = tenth(value);
-        at[i] = char('0' + (value - rest * 10));
+        *--end = char('0' + (value - rest * 10));
         value = rest;
-    }
-    return at + size;
+    } while (value != 0);
+    return end;
 }
+constexpr size_t digits_limit = sizeof "18446744073709551615" - 1;
 
 // Copies `size` bytes in moves of a fixed size, the last of which overlaps. `rep movsb`, which compilers like for
 // such lengths when they optimise for size, takes longer to start than this takes to end.
@@ -451,46 +507,52 @@ template <size_t size> [[gnu::always_inline]] inline char *put(char *at, const c
     return at + (size - 1);
 }
 [[gnu::always_inline]] inline char *put(char *at, Bytes text) {
-    __builtin_memcpy(at, text.data, text.size);
-    return at + text.size;
+    for (size_t i = 0; i < text.size; i++) *at++ = text.data[i];
+    return at;
 }
 
 // An integer, taken piece by piece: ["-"] 1*DIGIT with white space around it, in the range of a signed 64-bit
 // integer. Packed, like all that a connection keeps.
 struct [[gnu::packed]] Integer {
-    enum class State : uint8_t { start, minus, digits, end, not_an_integer };
+    // The odd ones have a minus sign.
+    enum class State : uint8_t { start, minus, digits, negative_digits, end, negative_end, not_an_integer };
 
-    uint64_t magnitude;
-    State state : 7;
-    bool is_negative : 1;
+    int64_t negated;  // minus the magnitude: there is one negative integer more than positive ones
+    State state;
 
-    [[gnu::noinline]] void take(Bytes piece) {
-        Integer integer = *this;  // in registers
-        for (size_t i = 0; i < piece.size; i++) integer.take(piece.data[i]);
-        *this = integer;
+    void take(Bytes piece) {
+        for (size_t i = 0; i < piece.size; i++) take(piece.data[i]);
+    }
+
+    [[gnu::always_inline]] void take(char byte) {
+        const unsigned digit = unsigned(byte) - '0';
+        if (digit <= 9 && state <= State::negative_digits) [[likely]] {
+            int64_t taken = negated;
+            const bool overflows =
+                __builtin_mul_overflow(taken, 10, &taken) || __builtin_sub_overflow(taken, int64_t(digit), &taken);
+            negated = taken;
+            state = overflows ? State::not_an_integer : State(2 | (uint8_t(state) & 1));
+        } else {
+            state = behind_other(state, byte);
+        }
     }
 
     // The integer, in two's complement; 0 if there was none.
     [[nodiscard]] constexpr uint64_t value() const {
-        if (state != State::digits && state != State::end) return 0;
-        return is_negative ? -magnitude : magnitude;
+        if (state == State::negative_digits || state == State::negative_end) return uint64_t(negated);
+        const bool is_positive = (state == State::digits || state == State::end) && negated != INT64_MIN;
+        return is_positive ? -uint64_t(negated) : 0;
     }
 
 private:
-    [[gnu::always_inline]] constexpr void take(char byte) {
-        const unsigned digit = unsigned(byte) - '0';
-        if (digit <= 9 && state <= State::digits) {
-            constexpr uint64_t largest = INT64_MAX;  // one more below zero
-            const bool fits = magnitude <= largest / 10 && magnitude * 10 + digit <= largest + is_negative;
-            magnitude = magnitude * 10 + digit;
-            state = fits ? State::digits : State::not_an_integer;
-        } else if (byte == ' ' || byte == '\t' || byte == '\r' || byte == '\n') {
-            if (state == State::digits) state = State::end;
-            if (state == State::minus) state = State::not_an_integer;
-        } else {
-            is_negative = byte == '-' && state == State::start;
-            state = is_negative ? State::minus : State::not_an_integer;
+    // The state behind a byte that is no digit, or that is a digit where none may be.
+    [[nodiscard, gnu::noinline]] static State behind_other(State state, char byte) {
+        using enum State;
+        if (is(Class::white, byte) || byte == '\r' || byte == '\n') {
+            if (state == minus) return not_an_integer;
+            return state == digits || state == negative_digits ? State(uint8_t(state) + 2) : state;
         }
+        return byte == '-' && state == start ? minus : not_an_integer;
     }
 };
 
@@ -503,7 +565,8 @@ enum class Method : uint8_t { get, head, post, put, delete_, connect, options, t
 constexpr Bytes method_names = "GET\nHEAD\nPOST\nPUT\nDELETE\nCONNECT\nOPTIONS\nTRACE\nPATCH\n"_b;
 
 enum class Status : uint8_t {
-    ok,
+    ok,       // answered by a route; all others in one place
+    options,  // a 200 as well, whose content is its Allow field
     bad_request,
     not_found,
     method_not_allowed,
@@ -517,6 +580,7 @@ enum class Status : uint8_t {
 };
 // The end of a status line, and the content of an error's response.
 constexpr Bytes status_texts = "200 OK\r\n"
+                               "200 OK\r\n"
                                "400 Bad Request\r\n"
                                "404 Not Found\r\n"
                                "405 Method Not Allowed\r\n"
@@ -539,153 +603,175 @@ constexpr Status refusal(Parse parse) { return Status(uint8_t(parse) - uint8_t(P
 // How a request's content is delimited (RFC 9112 section 6.3); the last three are refusals.
 enum class Framing : uint8_t { no_content, content_length, chunked, invalid, unknown_coding, too_large };
 
+// What a request head says, as far as it matters here.
 struct Head {
+    enum Fact : unsigned {  // a set of them
+        has_host = 1,
+        is_http_1_0 = 1 << 1,
+        closes = 1 << 2,       // Connection: close
+        keeps_alive = 1 << 3,  // Connection: keep-alive
+        expects_continue = 1 << 4,
+        expects_other = 1 << 5,
+        has_content_length = 1 << 6,
+        has_transfer_encoding = 1 << 7,
+        is_chunked = 1 << 8,
+        has_other_coding = 1 << 9,
+    };
+
     Method method = Method::unknown;
-    uint8_t minor_version = 0;
-    bool has_host = false;
-    bool closes : 1 = false;       // Connection: close
-    bool keeps_alive : 1 = false;  // Connection: keep-alive
-    bool expects_continue : 1 = false;
-    bool expects_other : 1 = false;
-    bool has_content_length : 1 = false;
-    bool has_transfer_encoding : 1 = false;
-    bool is_chunked : 1 = false;
-    bool has_other_coding : 1 = false;
+    Framing framing = Framing::no_content;
+    unsigned facts = 0;
     uint32_t content_length = 0;  // no more than content_limit + 1, which stands for all that is larger
-    Bytes path;
-    Bytes query;  // without the "?"
+    Bytes target;                 // path and query; a space stands behind them
+
+    [[nodiscard]] constexpr bool says(unsigned any_of) const { return (facts & any_of) != 0; }
+};
+
+// How far a parser has come, and how that ended.
+struct Taken {
+    const char *at;
+    Parse parse;
 };
 
 // At a byte that does not belong: the message is wrong, or it has not arrived any further.
-[[nodiscard]] constexpr Parse incomplete_or_bad(Cursor cursor) {
-    return cursor.at == cursor.end ? Parse::incomplete : refuse(Status::bad_request);
+[[nodiscard]] constexpr Taken incomplete_or_bad(Cursor cursor) {
+    return {cursor.at, cursor.at == cursor.end ? Parse::incomplete : refuse(Status::bad_request)};
 }
 
 // At a place where `text` ought to stand and does not: the same question about its first byte that differs.
-[[nodiscard, gnu::cold, gnu::noinline]] Parse incomplete_or_bad(Cursor cursor, Bytes text) {
+[[nodiscard, gnu::cold, gnu::noinline]] Taken incomplete_or_bad(Cursor cursor, Bytes text) {
     for (size_t i = 0; i < text.size && *cursor.at == text.data[i]; i++) cursor.at++;
     return incomplete_or_bad(cursor);
 }
 
-// Any method but the common ones, and the space behind it.
-[[nodiscard, gnu::cold, gnu::noinline]] Parse take_rare_method(Cursor &cursor, Head &head) {
-    const char *const name_end = skip(Class::token, cursor.at);
-    const Bytes name{cursor.at, size_t(name_end - cursor.at)};
-    if (name.size > method_limit) return refuse(Status::not_implemented);  // RFC 9112 section 3
-    cursor.at = name_end;
-    if (name.size == 0 || *name_end != ' ') return incomplete_or_bad(cursor);
+// The method, a token, and the space behind it.
+[[nodiscard, gnu::cold]] Taken take_method(Cursor cursor, Head &head) {
+    const char *const end = skip(Class::token, cursor.at);
+    const Bytes name{cursor.at, size_t(end - cursor.at)};
+    if (name.size == 0) return incomplete_or_bad(cursor, "\r\n"_b);  // half of an empty line is no method either
+    if (name.size > method_limit) return {cursor.at, refuse(Status::not_implemented)};  // RFC 9112 section 3
+    if (*end != ' ') return incomplete_or_bad({end, cursor.end});
     size_t method = 0;
     for (; method < size_t(Method::unknown); method++) {
         const Bytes line = line_of(method_names, method);
         if (line.first(line.size - 1) == name) break;
     }
     head.method = Method(method);
-    cursor.at++;
-    return Parse::complete;
+    return {end + 1, Parse::complete};
 }
 
-[[nodiscard, gnu::always_inline]] inline Parse take_method(Cursor &cursor, Head &head) {
-    if (stands_at(cursor.at, "GET ")) [[likely]] {
-        head.method = Method::get;
-        cursor.at += 4;
-        return Parse::complete;
+// Where a part of the target or of Host is to stop that begins at `start`, if `wrong` does not belong to it: there, if
+// that is the end of what has arrived, else at the start, since no caller takes that for the byte behind the part.
+[[nodiscard]] constexpr const char *stop_of(const char *start, const char *wrong) {
+    return *wrong == '\0' ? wrong : start;
+}
+
+// From `at` on, the first byte that is neither of the class nor percent-encoded (RFC 3986 section 2.1).
+[[nodiscard, gnu::cold, gnu::noinline]] const char *skip_encoded(Class kind, const char *at) {
+    while (*(at = skip(kind, at)) == '%') {
+        for (size_t i = 1; i <= 2; i++)
+            if (!is(Class::hex_digit, at[i])) return stop_of(at, at + i);
+        at += 3;
     }
-    if (stands_at(cursor.at, "POST ")) {
-        head.method = Method::post;
-        cursor.at += 5;
-        return Parse::complete;
+    return at;
+}
+
+// The same for uri-host in all its forms. What stands in brackets is looked at byte by byte, not as an address:
+// nothing here connects to it.
+[[nodiscard, gnu::cold, gnu::noinline]] const char *skip_host(const char *at) {
+    if (*at != '[') return skip_encoded(Class::host, at);
+    const char *const end = skip(Class::ip_literal, at + 1);
+    return *end == ']' && end != at + 1 ? end + 1 : stop_of(at, end);
+}
+
+// The first byte behind uri-host [ ":" port ] (RFC 9110 section 4.2.1, RFC 3986 section 3.2.2), which may be empty.
+[[nodiscard, gnu::always_inline]] inline const char *skip_authority(const char *at) {
+    const char *end = skip(Class::host, at);
+    if (*end == '%' || *end == '[') [[unlikely]]
+        end = skip_host(at);
+    return *end == ':' ? skip(Class::digit, end + 1) : end;
+}
+
+// A target in any form but origin-form (RFC 9112 section 3.2), up to its path. An authority that is the target's goes
+// before that of Host (section 3.2.2), but no route asks for either.
+[[nodiscard, gnu::cold]] Taken skip_to_path(Cursor cursor, const Head &head) {
+    const char *&at = cursor.at;
+    if (*at == '*' && head.method == Method::options) {  // asterisk-form
+        if (at[1] == ' ') return {at, Parse::complete};
+        return incomplete_or_bad({at + 1, cursor.end});
     }
-    Cursor rare = cursor;  // a copy, so that the hot path's cursor can stay in registers
-    const Parse parse = take_rare_method(rare, head);
-    cursor = rare;
-    return parse;
-}
-
-// Any HTTP-version but HTTP/1.1 (RFC 9112 section 2.3), and the line's end.
-[[nodiscard, gnu::cold, gnu::noinline]] Parse take_rare_version(Cursor &cursor, Head &head) {
-    constexpr Bytes form = "HTTP/d.d\r\n"_b;
-    const char *const at = cursor.at;
-    for (size_t i = 0; i < form.size; i++, cursor.at++)
-        if (form.data[i] == 'd' ? !is(Class::digit, *cursor.at) : *cursor.at != form.data[i])
-            return incomplete_or_bad(cursor);
-    head.minor_version = uint8_t(at[7] - '0');
-    return at[5] == '1' ? Parse::complete : refuse(Status::version_not_supported);
-}
-
-// A target in any form but origin-form (RFC 9112 section 3.2): the path is reduced to what origin-form would have.
-[[nodiscard, gnu::cold, gnu::noinline]] Parse reduce_target(Head &head) {
-    Bytes &path = head.path;
-    if (head.method == Method::connect) return Parse::complete;  // authority-form; the method is refused later
-    if (path == "*"_b && head.method == Method::options && head.query.size == 0) return Parse::complete;
     constexpr Bytes scheme = "http://"_b;
-    if (path.size <= scheme.size || !is_ignoring_case(path.first(scheme.size), scheme))
-        return refuse(Status::bad_request);
-    size_t size = scheme.size;
-    while (size < path.size && path.data[size] != '/') size++;
-    if (size == scheme.size) return refuse(Status::bad_request);  // no authority
-    path = path.after(size);
-    return Parse::complete;
+    if (head.method != Method::connect)  // it has authority-form, which is no more than that
+        for (size_t i = 0; i < scheme.size; i++, at++)
+            if (!is(Class::target, *at) || (*at | 0x20) != scheme.data[i]) return incomplete_or_bad(cursor);
+    const char *const end = skip_authority(at);
+    if (end == at || *at == ':') return incomplete_or_bad(cursor);  // no host
+    if (*end == '/' || *end == '?' || *end == ' ') return {end, Parse::complete};
+    return incomplete_or_bad({end, cursor.end});
 }
 
 // method SP request-target SP HTTP-version CRLF (RFC 9112 section 3)
-[[nodiscard, gnu::always_inline]] inline Parse take_request_line(Cursor &cursor, Head &head) {
+[[nodiscard, gnu::cold, gnu::noinline]] Taken take_request_line(Cursor cursor, Head &head) {
     const char *const line = cursor.at;
-    if (const Parse parse = take_method(cursor, head); parse != Parse::complete) [[unlikely]]
-        return parse;
+    const char *&at = cursor.at;
+    Taken taken = take_method(cursor, head);
+    at = taken.at;
+    if (taken.parse == Parse::complete && *at != '/') taken = skip_to_path(cursor, head);
+    if (taken.parse != Parse::complete) return taken;
 
-    const char *const path = cursor.at;
-    cursor.at = skip(Class::target, cursor.at);
-    head.path = {path, size_t(cursor.at - path)};
-    head.query = {cursor.at, 0};
-    if (*cursor.at == '?') {
-        const char *const query = ++cursor.at;
-        while (*(cursor.at = skip(Class::target, cursor.at)) == '?') cursor.at++;
-        head.query = {query, size_t(cursor.at - query)};
+    head.target.data = taken.at;
+    at = skip_encoded(Class::target, taken.at);
+    head.target.size = size_t(at - head.target.data);
+    if (size_t(at - line) > request_line_limit) return {at, refuse(Status::uri_too_long)};
+    if (*at != ' ') return incomplete_or_bad(cursor);
+    at++;
+
+    constexpr Bytes form = "HTTP/d.d\r\n"_b;  // section 2.3
+    const char *const start = at;
+    for (size_t i = 0; i < form.size; i++, at++)
+        if (form.data[i] == 'd' ? !is(Class::digit, *at) : *at != form.data[i]) return incomplete_or_bad(cursor);
+    if (start[7] == '0') head.facts |= Head::is_http_1_0;
+    return {at, start[5] == '1' ? Parse::complete : refuse(Status::version_not_supported)};
+}
+
+// The same, faster, for GET and POST, origin-form without percent-encoding, and HTTP/1.1.
+[[nodiscard, gnu::always_inline]] inline Taken take_common_request_line(Cursor cursor, Head &head) {
+    const char *at = cursor.at;
+    const bool is_get = stands_at(at, "GET ");
+    if (is_get || stands_at(at, "POST ")) [[likely]] {
+        head.method = is_get ? Method::get : Method::post;
+        at += is_get ? 4 : 5;
+        const char *const target = at;
+        at = skip(Class::target, at);
+        head.target = {target, size_t(at - target)};
+        if (*target == '/' && stands_at(at, " HTTP/1.1\r\n") && size_t(at - cursor.at) <= request_line_limit) [[likely]]
+            return {at + 11, Parse::complete};
     }
-    if (size_t(cursor.at - line) > request_line_limit) [[unlikely]]
-        return refuse(Status::uri_too_long);
-    if (*cursor.at != ' ' || cursor.at == path) [[unlikely]]
-        return incomplete_or_bad(cursor);
-    cursor.at++;
-
-    if (stands_at(cursor.at, "HTTP/1.1\r\n")) [[likely]] {
-        head.minor_version = 1;
-        cursor.at += 10;
-    } else {
-        Cursor rare = cursor;
-        const Parse parse = take_rare_version(rare, head);
-        cursor = rare;
-        if (parse != Parse::complete) return parse;
-    }
-
-    if (*path != '/') [[unlikely]]
-        return reduce_target(head);
-    return Parse::complete;
+    return take_request_line(cursor, head);
 }
 
 // Content-Length = 1*DIGIT (RFC 9110 section 8.6). A list, even of equal values, is a smuggling attempt.
 [[nodiscard]] Parse take_content_length(Bytes value, Head &head) {
-    if (head.has_content_length || value.size == 0) return refuse(Status::bad_request);
+    if (head.says(Head::has_content_length) || value.size == 0) return refuse(Status::bad_request);
     uint64_t length = 0;
     for (size_t i = 0; i < value.size; i++) {
         if (!is(Class::digit, value.data[i])) return refuse(Status::bad_request);
         if (length >= UINT64_MAX / 10) return refuse(Status::bad_request);  // one digit more may overflow
         length = length * 10 + uint64_t(value.data[i] - '0');
     }
-    head.has_content_length = true;
+    head.facts |= Head::has_content_length;
     head.content_length = length > content_limit ? content_limit + 1 : uint32_t(length);
     return Parse::complete;
 }
 
 // The codings in the order in which they were applied, over one or several lines (RFC 9112 section 6.1).
 [[nodiscard]] Parse take_transfer_encoding(Bytes value, Head &head) {
-    head.has_transfer_encoding = true;
+    head.facts |= Head::has_transfer_encoding;
     while (value.size != 0) {
         const Bytes coding = take_element(value);
         if (coding.size == 0) continue;
-        if (head.is_chunked) return refuse(Status::bad_request);  // chunked twice, or not last
-        if (is_ignoring_case(coding, "chunked"_b)) head.is_chunked = true;
-        else head.has_other_coding = true;
+        if (head.says(Head::is_chunked)) return refuse(Status::bad_request);  // chunked twice, or not last
+        head.facts |= is_ignoring_case(coding, "chunked"_b) ? Head::is_chunked : Head::has_other_coding;
     }
     return Parse::complete;
 }
@@ -693,8 +779,8 @@ struct Head {
 [[gnu::noinline]] void take_connection(Bytes value, Head &head) {
     while (value.size != 0) {
         const Bytes option = take_element(value);
-        if (is_ignoring_case(option, "close"_b)) head.closes = true;
-        if (is_ignoring_case(option, "keep-alive"_b)) head.keeps_alive = true;
+        if (is_ignoring_case(option, "close"_b)) head.facts |= Head::closes;
+        if (is_ignoring_case(option, "keep-alive"_b)) head.facts |= Head::keeps_alive;
     }
 }
 
@@ -704,87 +790,89 @@ struct Head {
     if (is_ignoring_case(name, "content-length"_b)) return take_content_length(value, head);
     if (is_ignoring_case(name, "transfer-encoding"_b)) return take_transfer_encoding(value, head);
     if (is_ignoring_case(name, "connection"_b)) take_connection(value, head);
-    if (is_ignoring_case(name, "expect"_b)) {
-        if (is_ignoring_case(value, "100-continue"_b)) head.expects_continue = true;
-        else head.expects_other = true;
-    }
+    if (is_ignoring_case(name, "expect"_b))
+        head.facts |= is_ignoring_case(value, "100-continue"_b) ? Head::expects_continue : Head::expects_other;
     return Parse::complete;
 }
 
-// What a field line means to this server: mostly nothing, which its name's length shows already.
-[[nodiscard, gnu::always_inline]] inline Parse take_field(Bytes name, Bytes value, Head &head) {
+// Whether a field name may be one that take_known_field knows: its length says mostly no.
+[[nodiscard]] constexpr bool may_be_known(size_t name_size) {
     constexpr auto bit = [](size_t size) { return uint32_t(1) << size; };
     constexpr uint32_t known = bit(sizeof "content-length" - 1) | bit(sizeof "transfer-encoding" - 1) |
                                bit(sizeof "connection" - 1) | bit(sizeof "expect" - 1);
-    if (name.size == 4 && (load<uint32_t>(name.data) | 0x20202020) == load<uint32_t>("host")) {
-        if (head.has_host) return refuse(Status::bad_request);
-        head.has_host = true;
-        return Parse::complete;
-    }
-    if (name.size < 32 && (known >> name.size & 1) != 0) return take_known_field(name, value, head);
-    return Parse::complete;
+    return name_size < 32 && (known >> name_size & 1) != 0;
+}
+
+[[nodiscard, gnu::always_inline]] inline const char *skip_white(const char *at) {
+    while (*at == ' ' || *at == '\t') at++;
+    return at;
 }
 
 // field-name ":" OWS field-value OWS CRLF (RFC 9112 section 5), as often as there are, and the empty line.
-[[nodiscard, gnu::always_inline]] inline Parse take_field_lines(Cursor &cursor, Head &head) {
-    for (;;) {
-        const char *const name = cursor.at;
-        cursor.at = skip(Class::token, cursor.at);
-        const size_t name_size = size_t(cursor.at - name);
-        if (name_size == 0) break;
-        if (*cursor.at != ':') [[unlikely]]
-            return incomplete_or_bad(cursor);
-        const char *const value = ++cursor.at;
-        cursor.at = skip(Class::field_value, cursor.at);
-        const size_t value_size = size_t(cursor.at - value);
-        if (!stands_at(cursor.at, "\r\n")) [[unlikely]]
+[[nodiscard, gnu::always_inline]] inline Taken take_field_lines(Cursor cursor, Head &head) {
+    const char *&at = cursor.at;
+    while (!stands_at(at, "\r\n")) {
+        const char *const name = at;
+        at = skip(Class::token, at);
+        const size_t name_size = size_t(at - name);
+        if (*at != ':' || name_size == 0) [[unlikely]]
+            return incomplete_or_bad(cursor, name_size == 0 ? "\r\n"_b : ":"_b);
+        const char *const value = ++at;
+        if (name_size == 4 && (load<uint32_t>(name) | 0x20202020) == load<uint32_t>("host")) {
+            if (head.says(Head::has_host)) [[unlikely]]
+                return {at, refuse(Status::bad_request)};
+            head.facts |= Head::has_host;
+            at = skip_white(skip_authority(skip_white(at)));
+        } else {
+            at = skip(Class::field_value, at);
+        }
+        const size_t value_size = size_t(at - value);
+        if (!stands_at(at, "\r\n")) [[unlikely]]
             return incomplete_or_bad(cursor, "\r\n"_b);
-        cursor.at += 2;
-        const Parse parse = take_field({name, name_size}, {value, value_size}, head);
+        at += 2;
+        if (!may_be_known(name_size)) continue;
+        const Parse parse = take_known_field({name, name_size}, {value, value_size}, head);
         if (parse != Parse::complete) [[unlikely]]
-            return parse;
+            return {at, parse};
     }
-    if (!stands_at(cursor.at, "\r\n")) [[unlikely]]
-        return incomplete_or_bad(cursor, "\r\n"_b);
-    cursor.at += 2;
-    return Parse::complete;
+    return {at + 2, Parse::complete};
 }
 
 // The one place that decides where a request ends (RFC 9112 section 6.3). It prefers refusing to guessing: whatever
 // two implementations could read differently is what request smuggling is made of.
-[[nodiscard, gnu::always_inline]] inline Framing decide_framing(const Head &head) {
-    if (head.has_transfer_encoding) {
-        if (head.has_content_length || head.minor_version == 0 || !head.is_chunked) return Framing::invalid;
-        return head.has_other_coding ? Framing::unknown_coding : Framing::chunked;
+[[nodiscard]] constexpr Framing decide_framing(const Head &head) {
+    if (head.says(Head::has_transfer_encoding)) {
+        if (!head.says(Head::is_chunked) || head.says(Head::has_content_length | Head::is_http_1_0))
+            return Framing::invalid;
+        return head.says(Head::has_other_coding) ? Framing::unknown_coding : Framing::chunked;
     }
     if (head.content_length > content_limit) return Framing::too_large;
     return head.content_length != 0 ? Framing::content_length : Framing::no_content;
 }
 
-// What a framing that is a refusal is answered with.
-[[nodiscard, gnu::cold]] constexpr Status status_of(Framing refused) {
-    if (refused == Framing::unknown_coding) return Status::not_implemented;
-    return refused == Framing::too_large ? Status::content_too_large : Status::bad_request;
+// Whether the request of a head that is well-formed can be taken: with its Host, and with a framing that is known.
+[[nodiscard, gnu::noinline]] Parse conclude(Head &head) {
+    if (!head.says(Head::has_host | Head::is_http_1_0)) return refuse(Status::bad_request);  // RFC 9112 section 3.2
+    head.framing = decide_framing(head);
+    if (head.framing < Framing::invalid) return Parse::complete;
+    if (head.framing == Framing::unknown_coding) return refuse(Status::not_implemented);
+    return refuse(head.framing == Framing::too_large ? Status::content_too_large : Status::bad_request);
 }
 
-// The request head at `cursor`, which is moved behind it if it is complete, and else only over empty lines. Whatever
-// is wrong behind head_limit, the limit is what the head is refused for: it would be, if it arrived slowly.
-[[nodiscard, gnu::noinline]] Parse take_head(Cursor &cursor, Head &head) {
-    while (stands_at(cursor.at, "\r\n")) cursor.at += 2;  // RFC 9112 section 2.2
-    if (*cursor.at == '\r') [[unlikely]]
-        return incomplete_or_bad(cursor, "\r\n"_b);
-    Cursor ahead = cursor;
-    Parse parse = take_request_line(ahead, head);
-    if (parse == Parse::complete) [[likely]]
-        parse = take_field_lines(ahead, head);
-    if (size_t(ahead.at - cursor.at) > head_limit && parse != refuse(Status::uri_too_long)) [[unlikely]]
-        return refuse(Status::fields_too_large);
-    if (parse != Parse::complete) [[unlikely]]
-        return parse;
-    if (!head.has_host && head.minor_version != 0) [[unlikely]]
-        return refuse(Status::bad_request);
-    cursor = ahead;
-    return Parse::complete;
+// The request head at `cursor`. If it is incomplete, the answer is the place behind the empty lines before it, which
+// need not be kept. Whatever is wrong behind head_limit, the limit is what the head is refused for: it would be, if it
+// arrived slowly.
+[[nodiscard, gnu::hot, gnu::noinline]] Taken take_head(Cursor cursor, Head &head) {
+    while (stands_at(cursor.at, "\r\n")) [[unlikely]] cursor.at += 2;  // RFC 9112 section 2.2
+    Taken taken = take_common_request_line(cursor, head);
+    if (taken.parse == Parse::complete) [[likely]]
+        taken = take_field_lines({taken.at, cursor.end}, head);
+    if (size_t(taken.at - cursor.at) > head_limit && taken.parse != refuse(Status::uri_too_long)) [[unlikely]]
+        return {cursor.at, refuse(Status::fields_too_large)};
+    if (taken.parse == Parse::incomplete) [[unlikely]]
+        taken.at = cursor.at;
+    if (taken.parse == Parse::complete && head.facts != Head::has_host) taken.parse = conclude(head);
+    return taken;
 }
 
 // Where a connection stands inside a request's content. Nothing of the content itself is kept.
@@ -792,82 +880,136 @@ struct [[gnu::packed]] Content {
     enum class State : uint8_t {
         none,    // between requests: a head comes next
         length,  // content with a Content-Length
-        data,    // chunk-data, and after it:
+        data,    // chunk-data, and what stands around it:
         size_start,
         size,
-        extension,
-        size_lf,
+        line_lf,
         data_cr,
         data_lf,
+        end_lf,
+        extension_gap,  // from here on every byte counts as overhead
+        extension_start,
+        extension_name,
+        extension_name_gap,
+        extension_value_start,
+        extension_value,
+        quoted,
+        quoted_escape,
+        quoted_end,
         trailer_start,
         trailer_name,
         trailer_value,
         trailer_lf,
-        end_lf,
     };
 
     State state;
-    uint32_t left;    // of the content or of the chunk
-    uint32_t budget;  // of what further chunks may bring
+    uint32_t left : 24;    // of the content or of the chunk
+    uint32_t budget : 24;  // of what further chunks may bring
+    uint16_t overhead;     // what chunk extensions, later trailers may still have
 };
 
 [[nodiscard]] constexpr Content begin_content(Framing framing, uint32_t content_length) {
-    if (framing == Framing::content_length) return {Content::State::length, content_length, 0};
-    return {Content::State::size_start, 0, content_limit};
+    if (framing == Framing::content_length) return {Content::State::length, content_length & counted_bits, 0, 0};
+    return {Content::State::size_start, 0, content_limit, extension_limit};
 }
 
-// What may stand around the chunks' data, byte by byte: in `state`, a byte of the class leads to `stay`, the byte `end`
-// leads to `next`, and any other is refused. Any byte can arrive, NUL too: what does not exist must match none.
+// What may stand around the chunks' data (RFC 9112 section 7.1): in the state `from`, a byte that matches leads to the
+// state `to`. The first step that matches counts; a byte that matches none is refused.
 struct ChunkStep {
-    Content::State state;
-    Class member;
-    Content::State stay;
-    int16_t end;
-    Content::State next;
+    Content::State from;
+    uint8_t match;  // a byte, or 0x80 and a class
+    Content::State to;
 };
-constexpr Class no_class{};
-constexpr int16_t no_end = -1;
+constexpr uint8_t any(Class kind) { return 0x80 | uint8_t(kind); }
+using At = Content::State;
 constexpr ChunkStep chunk_steps[] = {
-    {Content::State::size_start, Class::hex_digit, Content::State::size, no_end, Content::State::size},
-    {Content::State::size, Class::hex_digit, Content::State::size, '\r', Content::State::size_lf},
-    {Content::State::extension, Class::field_value, Content::State::extension, '\r', Content::State::size_lf},
-    {Content::State::size_lf, no_class, Content::State::size_lf, '\n', Content::State::data},
-    {Content::State::data_cr, no_class, Content::State::data_cr, '\r', Content::State::data_lf},
-    {Content::State::data_lf, no_class, Content::State::data_lf, '\n', Content::State::size_start},
-    {Content::State::trailer_start, Class::token, Content::State::trailer_name, '\r', Content::State::end_lf},
-    {Content::State::trailer_name, Class::token, Content::State::trailer_name, ':', Content::State::trailer_value},
-    {Content::State::trailer_value, Class::field_value, Content::State::trailer_value, '\r',
-     Content::State::trailer_lf},
-    {Content::State::trailer_lf, no_class, Content::State::trailer_lf, '\n', Content::State::trailer_start},
-    {Content::State::end_lf, no_class, Content::State::end_lf, '\n', Content::State::none},
+    {At::size_start, any(Class::hex_digit), At::size},
+    {At::size, any(Class::hex_digit), At::size},
+    {At::size, '\r', At::line_lf},
+    {At::size, ';', At::extension_start},
+    {At::size, any(Class::white), At::extension_gap},
+    {At::line_lf, '\n', At::data},  // or trailer_start, behind the last chunk
+    {At::data_cr, '\r', At::data_lf},
+    {At::data_lf, '\n', At::size_start},
+    {At::end_lf, '\n', At::none},
+    {At::extension_gap, any(Class::white), At::extension_gap},
+    {At::extension_gap, ';', At::extension_start},
+    {At::extension_start, any(Class::white), At::extension_start},
+    {At::extension_start, any(Class::token), At::extension_name},
+    {At::extension_name, any(Class::token), At::extension_name},
+    {At::extension_name, '=', At::extension_value_start},
+    {At::extension_name, ';', At::extension_start},
+    {At::extension_name, '\r', At::line_lf},
+    {At::extension_name, any(Class::white), At::extension_name_gap},
+    {At::extension_name_gap, any(Class::white), At::extension_name_gap},
+    {At::extension_name_gap, '=', At::extension_value_start},
+    {At::extension_name_gap, ';', At::extension_start},
+    {At::extension_value_start, any(Class::white), At::extension_value_start},
+    {At::extension_value_start, '"', At::quoted},
+    {At::extension_value_start, any(Class::token), At::extension_value},
+    {At::extension_value, any(Class::token), At::extension_value},
+    {At::extension_value, ';', At::extension_start},
+    {At::extension_value, '\r', At::line_lf},
+    {At::extension_value, any(Class::white), At::extension_gap},
+    {At::quoted, '"', At::quoted_end},
+    {At::quoted, '\\', At::quoted_escape},
+    {At::quoted, any(Class::field_value), At::quoted},
+    {At::quoted_escape, any(Class::field_value), At::quoted},
+    {At::quoted_end, ';', At::extension_start},
+    {At::quoted_end, '\r', At::line_lf},
+    {At::quoted_end, any(Class::white), At::extension_gap},
+    {At::trailer_start, any(Class::token), At::trailer_name},
+    {At::trailer_start, '\r', At::end_lf},
+    {At::trailer_name, any(Class::token), At::trailer_name},
+    {At::trailer_name, ':', At::trailer_value},
+    {At::trailer_value, any(Class::field_value), At::trailer_value},
+    {At::trailer_value, '\r', At::trailer_lf},
+    {At::trailer_lf, '\n', At::trailer_start},
+    {At::none, 0, At::none},  // of no state around the chunks: ends the search for a step of the last one
 };
+constexpr size_t chunk_step_count = sizeof chunk_steps / sizeof *chunk_steps - 1;
+
+// Where the steps of each state begin.
+struct ChunkIndex {
+    uint8_t first[size_t(At::trailer_lf) + 1];
+};
+constexpr ChunkIndex chunk_index = [] {
+    ChunkIndex index{};
+    for (size_t i = chunk_step_count; i-- > 0;) index.first[size_t(chunk_steps[i].from)] = uint8_t(i);
+    return index;
+}();
 consteval bool chunk_steps_are_in_order() {
-    for (size_t i = 0; i < sizeof chunk_steps / sizeof *chunk_steps; i++)
-        if (size_t(chunk_steps[i].state) != size_t(Content::State::size_start) + i) return false;
+    for (size_t i = 1; i < chunk_step_count; i++)
+        if (chunk_steps[i].from < chunk_steps[i - 1].from) return false;
     return true;
 }
-static_assert(chunk_steps_are_in_order(), "a state's step is found by its number");
+static_assert(chunk_steps_are_in_order(), "the steps of a state stand together");
 
 // One byte of what stands around the chunks' data. Complete means that the byte was right, not that the content is.
 [[nodiscard, gnu::always_inline]] inline Parse take_chunk_byte(Content &content, char byte) {
-    using enum Content::State;
-    const ChunkStep &step = chunk_steps[size_t(content.state) - size_t(size_start)];
-    if (is(step.member, byte)) {
-        content.state = step.stay;
-        if (step.stay != size) return Parse::complete;
+    const Content::State from = content.state;
+    const ChunkStep *step = chunk_steps + chunk_index.first[size_t(from)];
+    for (;; step++) {
+        if (step->from != from) return refuse(Status::bad_request);
+        if (step->match >= 0x80 ? is(Class(step->match - 0x80), byte) : char(step->match) == byte) break;
+    }
+    content.state = step->to;
+    bool is_overhead = content.state >= At::extension_gap;
+    if (content.state == At::size) {
         const uint32_t digit = byte <= '9' ? uint32_t(byte - '0') : uint32_t((byte | 0x20) - 'a' + 10);
-        content.left = content.left * 16 + digit;
-        return content.left > content.budget ? refuse(Status::content_too_large) : Parse::complete;
+        const uint32_t size = content.left * 16 + digit;
+        if (size > content.budget) return refuse(Status::content_too_large);
+        content.left = size & counted_bits;
+        is_overhead = size == 0 && from != At::size_start;  // leading zeros have no other bound
     }
-    if (content.state == size && (byte == ';' || byte == ' ' || byte == '\t')) {
-        content.state = extension;
-        return Parse::complete;
-    }
-    if (uint8_t(byte) != step.end) return refuse(Status::bad_request);
-    content.state = step.next;
-    if (content.state == data) {
+    if (is_overhead && content.overhead-- == 0)
+        return refuse(content.state >= At::trailer_start ? Status::fields_too_large : Status::content_too_large);
+    if (content.state == At::data) {
         content.budget -= content.left;
-        if (content.left == 0) content.state = trailer_start;
+        if (content.left == 0) {
+            content.state = At::trailer_start;
+            content.overhead = trailer_limit;
+        }
     }
     return Parse::complete;
 }
@@ -880,7 +1022,7 @@ template <typename TakePiece>
             const size_t size = cursor.left() < content.left ? cursor.left() : content.left;
             take_piece(Bytes{cursor.at, size});
             cursor.at += size;
-            content.left -= uint32_t(size);
+            content.left = (content.left - uint32_t(size)) & counted_bits;
             if (content.left != 0) return Parse::incomplete;
             content.state = content.state == Content::State::data ? Content::State::data_cr : Content::State::none;
         } else {
@@ -906,10 +1048,10 @@ struct [[gnu::packed]] Exchange {
         close,
     };
 
-    uint64_t sum;     // the route's own: integers of the query, in two's complement
-    Integer integer;  // the route's own: the one in the content
-    Status status;    // not ok: answered with this error and not by the route
-    uint8_t route;    // index in `routes`; with method_not_allowed, of any row that has the path
+    uint64_t sum;       // the route's own: integers of the query, in two's complement
+    Integer integer;    // the route's own: the one in the content
+    uint8_t route;      // index in `routes`; where the status is not ok, of any row that has the path
+    Status status : 4;  // not ok: answered with this and not by the route
     Persistence persistence : 2;
     bool is_head : 1;  // answered without content
 };
@@ -933,7 +1075,7 @@ struct Answer {
     // A whole response with `content`.
     [[gnu::always_inline]] inline void text(const Exchange &exchange, Bytes content) {
         if (content.size > answer_content_limit) [[unlikely]]
-            return error(exchange, Status::internal_server_error);
+            return status(exchange, Status::internal_server_error);
         at = put(at, "HTTP/1.1 200 OK\r\n");
         fields(exchange, content.size);
         if (!exchange.is_head) [[likely]]
@@ -942,25 +1084,23 @@ struct Answer {
 
     // A whole response with an integer, given in two's complement, as its content.
     void integer(const Exchange &exchange, uint64_t value) {
+        char digits[1 + digits_limit];
+        char *const end = digits + sizeof digits;
         const bool is_negative = int64_t(value) < 0;
-        const uint64_t magnitude = is_negative ? -value : value;
-        const size_t digits = decimal_size(magnitude);
-        at = put(at, "HTTP/1.1 200 OK\r\n");
-        fields(exchange, digits + is_negative);
-        if (exchange.is_head) [[unlikely]]
-            return;
-        *at = '-';
-        at = put_digits(at + is_negative, magnitude, digits);
+        char *begin = put_digits(end, is_negative ? -value : value);
+        if (is_negative) *--begin = '-';
+        text(exchange, {begin, size_t(end - begin)});
     }
 
-    // An error's whole response. `field_line`, if any, is one of its own. The reason is the content as well, so that
-    // a person sees something.
-    [[gnu::cold, gnu::noinline]] void error(const Exchange &exchange, Status status, Bytes field_line = {}) {
+    // A whole response that no route gives. `field_line`, if any, is one of its own. An error has its reason as its
+    // content, so that a person sees something.
+    [[gnu::cold, gnu::noinline]] void status(const Exchange &exchange, Status status, Bytes field_line = {}) {
         const Bytes reason = line_of(status_texts, size_t(status));
         at = put(put(at, "HTTP/1.1 "), reason);
         at = put(at, field_line);
-        fields(exchange, reason.size);
-        if (!exchange.is_head) at = put(at, reason);
+        const Bytes content = status == Status::options ? Bytes{} : reason;
+        fields(exchange, content.size);
+        if (!exchange.is_head) at = put(at, content);
     }
 
 private:
@@ -972,7 +1112,8 @@ private:
         if (exchange.persistence != Exchange::Persistence::keep) [[unlikely]]
             end = put_connection(end, exchange.persistence == Exchange::Persistence::close);
         end = put(end, "Content-Length: ");
-        end = put_digits(end, content_length, decimal_size(content_length));
+        for (size_t rest = content_length; (rest = tenth(rest)) != 0;) end++;
+        put_digits(++end, content_length);
         at = put(end, "\r\n\r\n");
     }
 
@@ -985,17 +1126,13 @@ void answer_ok(const Exchange &exchange, Answer &answer) { answer.text(exchange,
 
 // Adds up all integers that are the value of a "name=value" in the query.
 void add_query(Exchange &exchange, Bytes query) {
-    while (query.size != 0) {
-        size_t name_end = 0;
-        while (name_end < query.size && query.data[name_end] != '=' && query.data[name_end] != '&') name_end++;
-        size_t value_end = name_end;
-        while (value_end < query.size && query.data[value_end] != '&') value_end++;
-        if (value_end > name_end) {
-            Integer integer{};
-            integer.take({query.data + name_end + 1, value_end - name_end - 1});
-            exchange.sum += integer.value();
-        }
-        query = query.after(value_end < query.size ? value_end + 1 : value_end);
+    const char *at = query.data;
+    const char *const end = at + query.size;
+    while (at != end) {
+        if (const char byte = *at++; byte != '=') continue;  // the name, or the "&" behind the last value
+        Integer integer{};
+        for (; at != end && *at != '&'; at++) integer.take(*at);
+        exchange.sum += integer.value();
     }
 }
 
@@ -1027,18 +1164,26 @@ consteval bool all_origin_form() {
     return true;
 }
 static_assert(all_origin_form(), "a route's path starts with '/' (RFC 9112 section 3.2.1)");
-static_assert(route_count <= 256, "a connection remembers its route in one byte");
+static_assert(route_count < 256, "a connection remembers its route in one byte");
 
-// The methods of the path of row `index`, one bit each.
-[[nodiscard]] constexpr uint32_t methods_of(size_t index) {
-    uint32_t methods = 0;
-    for (const Route &route : routes) {
-        if (!(route.path == routes[index].path)) continue;
-        methods |= 1u << unsigned(route.method);
-        if (route.method == Method::get) methods |= 1u << unsigned(Method::head);
+// The methods of the path of each row, one bit each, and of all paths together behind them.
+struct AllowedMethods {
+    uint16_t rows[route_count + 1];
+};
+constexpr size_t all_routes = route_count;
+constexpr AllowedMethods allowed_methods = [] {
+    AllowedMethods allowed{};
+    for (size_t row = 0; row <= all_routes; row++) {
+        const auto add = [&](Method method) { allowed.rows[row] |= uint16_t(1u << unsigned(method)); };
+        add(Method::options);
+        for (const Route &route : routes) {
+            if (row != all_routes && !(route.path == routes[row].path)) continue;
+            add(route.method);
+            if (route.method == Method::get) add(Method::head);
+        }
     }
-    return methods;
-}
+    return allowed;
+}();
 
 // Calls `visit` with each row until one call returns true. Unrolled by the compiler, so that in each copy the row is
 // a constant: comparisons of paths become wide loads, calls become direct ones or are inlined.
@@ -1047,40 +1192,57 @@ template <size_t index = 0, typename Visit> [[gnu::always_inline]] inline void v
         if (!visit.template operator()<index>()) visit_routes<index + 1>(visit);
 }
 
+// What goes before any route: versions and options of the connection, methods that are answered in the same way on
+// every path, and expectations.
+[[gnu::cold, gnu::noinline]] void begin_rare(Exchange &exchange, const Head &head) {
+    using enum Exchange::Persistence;
+    if (head.says(Head::closes | Head::is_http_1_0))  // RFC 9112 section 9.3
+        exchange.persistence =
+            (head.facts & (Head::closes | Head::keeps_alive)) == Head::keeps_alive ? keep_alive : close;
+    if (head.method == Method::unknown || head.method == Method::connect) exchange.status = Status::not_implemented;
+    if (head.method == Method::options) {                                              // RFC 9110 section 9.3.7
+        const bool is_for_server = *head.target.data == '*' || head.target.size == 0;  // RFC 9112 section 3.2.4
+        if (is_for_server) exchange.route = all_routes;
+        if (is_for_server || exchange.status == Status::method_not_allowed) exchange.status = Status::options;
+    }
+    if (head.says(Head::expects_other)) exchange.status = Status::expectation_failed;
+}
+
 // Starts the exchange that `head` asks for: finds its route, or the error that answers it.
 [[gnu::always_inline]] inline void begin_exchange(Exchange &exchange, const Head &head) {
-    using enum Exchange::Persistence;
     // Member by member: for the whole, a compiler that optimises for size takes `rep stos`, which is slow to start.
     exchange.sum = 0;
-    exchange.integer.magnitude = 0;
+    exchange.integer.negated = 0;
     exchange.integer.state = Integer::State::start;
-    exchange.integer.is_negative = false;
-    exchange.route = 0;
-    exchange.persistence = keep;
-    exchange.is_head = head.method == Method::head;
-    if (head.closes || head.minor_version == 0) [[unlikely]]
-        exchange.persistence = head.keeps_alive && !head.closes ? keep_alive : close;
 
-    const Method method = exchange.is_head ? Method::get : head.method;
-    exchange.status = Status::not_found;
+    const bool is_head = head.method == Method::head;
+    const Method method = is_head ? Method::get : head.method;
+    Status status = Status::not_found;
+    uint8_t found = 0;
+    const char *query = nullptr;
     bool has_path = false;
     visit_routes([&]<size_t index> {
         constexpr Route route = routes[index];
         constexpr bool is_path_of_last = index != 0 && routes[index == 0 ? 0 : index - 1].path == route.path;
-        if constexpr (!is_path_of_last)
-            has_path = head.path.size == route.path.size && !differ<route.path.size>(head.path.data, route.path.data);
+        if constexpr (!is_path_of_last) {
+            query = head.target.data + route.path.size;
+            has_path = !differ<route.path.size>(head.target.data, route.path.data) && (*query == '?' || *query == ' ');
+        }
         if (!has_path) return false;
-        exchange.route = uint8_t(index);
-        exchange.status = method == route.method ? Status::ok : Status::method_not_allowed;
+        found = index;
+        status = method == route.method ? Status::ok : Status::method_not_allowed;
         if (method != route.method) return false;
-        if constexpr (route.take_query != nullptr) route.take_query(exchange, head.query);
+        if constexpr (route.take_query != nullptr)
+            if (*query == '?') route.take_query(exchange, {query + 1, head.target.size - route.path.size - 1});
         return true;
     });
-    if (head.method > Method::post) [[unlikely]] {
-        if (method == Method::unknown || method == Method::connect) exchange.status = Status::not_implemented;
-    }
-    if (head.expects_other) [[unlikely]]
-        exchange.status = Status::expectation_failed;
+    exchange.route = found;
+    exchange.status = status;
+    exchange.persistence = Exchange::Persistence::keep;
+    exchange.is_head = is_head;
+    constexpr unsigned rare = Head::closes | Head::is_http_1_0 | Head::expects_other;
+    if (method > Method::post || head.says(rare)) [[unlikely]]
+        begin_rare(exchange, head);
 }
 
 // Hands a piece of content to the route, if it wants any.
@@ -1094,17 +1256,13 @@ void take_piece(Exchange &exchange, Bytes piece) {
     });
 }
 
-[[gnu::cold, gnu::noinline]] void answer_error(const Exchange &exchange, Answer &answer) {
+[[gnu::cold, gnu::noinline]] void answer_status(const Exchange &exchange, Answer &answer) {
     char allow[allow_size_limit];
     char *end = allow;
-    if (exchange.status == Status::method_not_allowed) {  // RFC 9110 section 15.5.6
-        uint32_t methods = 0;
-        visit_routes([&]<size_t index> {
-            constexpr uint32_t methods_of_index = methods_of(index);
-            if (index == exchange.route) methods = methods_of_index;
-            return index == exchange.route;
-        });
+    if (exchange.status == Status::method_not_allowed ||
+        exchange.status == Status::options) {  // RFC 9110 section 10.2.1
         end = put(end, "Allow: ");
+        unsigned methods = allowed_methods.rows[exchange.route];
         for (size_t method = 0; methods != 0; method++, methods >>= 1) {
             if ((methods & 1) == 0) continue;
             const Bytes line = line_of(method_names, method);
@@ -1113,13 +1271,13 @@ void take_piece(Exchange &exchange, Bytes piece) {
         }
         end = put(end - 2, "\r\n");
     }
-    answer.error(exchange, exchange.status, {allow, size_t(end - allow)});
+    answer.status(exchange, exchange.status, {allow, size_t(end - allow)});
 }
 
 // Composes the answer to a complete request.
 [[gnu::always_inline]] inline void answer_exchange(const Exchange &exchange, Answer &answer) {
     if (exchange.status != Status::ok) [[unlikely]]
-        return answer_error(exchange, answer);
+        return answer_status(exchange, answer);
     visit_routes([&]<size_t index> {
         if (index != exchange.route) return false;
         routes[index].answer(exchange, answer);
@@ -1142,9 +1300,10 @@ struct Connection {
     };
 
     Exchange exchange;
-    uint16_t block;  // index in the worker's blocks plus one; 0: none
     State state;
-    Content content;  // while lingering, `left` counts what may still be thrown away
+    uint16_t block;    // index in the worker's blocks plus one; 0: none
+    uint8_t deadline;  // while lingering: the worker's tick at which it ends
+    Content content;   // while lingering, `left` counts what may still be thrown away
 };
 static_assert(sizeof(Connection) == 32, "two connections share a cache line, none straddles one");
 
@@ -1168,10 +1327,12 @@ struct alignas(4096) Worker {
     bool is_accepting;
     uint16_t free_block;    // index plus one of the block given back last
     uint16_t fresh_blocks;  // how many blocks were never used; they are the last ones
+    uint8_t ticks;          // modulo 256
     uint32_t connection_count;
+    int socket_end;  // no connection has this socket or a higher one
     char date[date_size];
-    epoll_event events[events_per_wait];
-    char input[input_size + overread];
+    alignas(64) epoll_event events[events_per_wait];
+    alignas(64) char input[input_size + overread];
 
     alignas(4096) char stack[stack_size];  // an overflow runs into the end of the input buffer, which is rarely used
     char output[output_size];
@@ -1274,7 +1435,7 @@ void close_connection(Worker &worker, int socket) {
         if (got == -EINTR) continue;
         if (got == -EAGAIN) return;
         if (got <= 0 || uint32_t(got) >= content.left) return close_connection(worker, socket);
-        content.left -= uint32_t(got);
+        content.left = (content.left - uint32_t(got)) & counted_bits;
     }
 }
 
@@ -1285,6 +1446,7 @@ void close_connection(Worker &worker, int socket) {
     if (connection.block != 0) give_back_block(worker, connection);
     connection.state = Connection::State::lingering;
     connection.content.left = linger_limit;
+    connection.deadline = uint8_t(worker.ticks + linger_timeout_s + 1);  // the first tick may be near
     if (watch_for(worker, socket, receiving_events)) linger(worker, socket);
 }
 
@@ -1295,18 +1457,17 @@ void close_connection(Worker &worker, int socket) {
     Content &content = connection.content;
     if (content.state == Content::State::none) [[likely]] {
         Head head;
-        Parse parse = take_head(cursor, head);
-        const Framing framing = decide_framing(head);
-        if (parse == Parse::complete && framing >= Framing::invalid) [[unlikely]]
-            parse = refuse(status_of(framing));
-        if (parse != Parse::complete) [[unlikely]] {
+        const Taken taken = take_head(cursor, head);
+        cursor.at = taken.at;
+        if (taken.parse != Parse::complete) [[unlikely]] {
             exchange.is_head = head.method == Method::head;  // a refusal of HEAD has no content either
-            return parse;
+            return taken.parse;
         }
         begin_exchange(exchange, head);
-        if (framing != Framing::no_content) {
-            content = begin_content(framing, head.content_length);
-            if (head.expects_continue && head.minor_version != 0 && cursor.at == cursor.end) [[unlikely]]
+        if (head.framing != Framing::no_content) {
+            content = begin_content(head.framing, head.content_length);
+            if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0) && cursor.at == cursor.end)
+                [[unlikely]]
                 answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n");
         }
     }
@@ -1322,7 +1483,7 @@ void close_connection(Worker &worker, int socket) {
 [[gnu::cold, gnu::noinline]] void refuse_request(Connection &connection, Answer &answer, Status status) {
     connection.exchange.status = status;
     connection.exchange.persistence = Exchange::Persistence::close;
-    answer_error(connection.exchange, answer);
+    answer_status(connection.exchange, answer);
 }
 
 // Answers requests until the input is used up, the output buffer is full or the connection is to end. `is_last`: it is,
@@ -1341,7 +1502,7 @@ void close_connection(Worker &worker, int socket) {
 
 // Answers all complete requests among the first `filled` bytes of the input buffer. Returns whether the connection
 // goes on receiving.
-[[nodiscard, gnu::hot]] bool serve(Worker &worker, int socket, size_t filled, Arrival arrival) {
+[[nodiscard, gnu::always_inline]] inline bool serve(Worker &worker, int socket, size_t filled, Arrival arrival) {
     using enum Connection::State;
     Connection &connection = worker.connections[socket];
     Cursor cursor{worker.input, worker.input + filled};
@@ -1373,44 +1534,58 @@ void close_connection(Worker &worker, int socket) {
     return hold_back(worker, socket, {}, {cursor.at, cursor.left()});
 }
 
-// The socket takes output again.
-[[gnu::cold, gnu::noinline]] void resume(Worker &worker, int socket) {
+// The socket takes output again. Returns how much input has waited for that: it is in the input buffer now.
+[[nodiscard, gnu::cold, gnu::noinline]] size_t resume(Worker &worker, int socket) {
     Connection &connection = worker.connections[socket];
     Block &block = worker.block_of(connection);
     while (block.output_begin < block.output_end) {
         const long sent = send(socket, block.output + block.output_begin, block.output_end - block.output_begin);
         if (sent == -EINTR) continue;
-        if (sent == -EAGAIN) return;
-        if (sent < 0) return close_connection(worker, socket);
+        if (sent == -EAGAIN) return 0;
+        if (sent < 0) {
+            close_connection(worker, socket);
+            return 0;
+        }
         block.output_begin += uint32_t(sent);
     }
-    if (connection.state == Connection::State::sending_last) return finish(worker, socket, false);
+    if (connection.state == Connection::State::sending_last) {
+        finish(worker, socket, false);
+        return 0;
+    }
     connection.state = Connection::State::receiving;
-    const size_t filled = take_back_input(worker, connection);
-    if (!watch_for(worker, socket, receiving_events)) return;  // what has arrived meanwhile is reported anew
-    if (filled != 0) (void)serve(worker, socket, filled, Arrival::perhaps_more);
+    const size_t waiting = take_back_input(worker, connection);
+    // What has arrived meanwhile is reported anew.
+    return watch_for(worker, socket, receiving_events) ? waiting : 0;
 }
 
-// Something has arrived.
-[[gnu::hot, gnu::noinline]] void receive(Worker &worker, int socket, uint32_t events) {
+// Receives the next bytes behind a partial head, if there is one. Returns how many bytes the input buffer holds then,
+// or -errno.
+[[nodiscard, gnu::cold, gnu::noinline]] long receive_behind(Worker &worker, int socket) {
+    Connection &connection = worker.connections[socket];
+    const size_t kept = worker.block_of(connection).input_end;
+    const long got = recv(socket, worker.input + kept, input_size - kept);
+    if (got <= 0) return got;
+    return long(take_back_input(worker, connection)) + got;
+}
+
+// Something has arrived; `waiting` bytes of it are in the input buffer already.
+[[gnu::always_inline]] inline void receive(Worker &worker, int socket, uint32_t events, size_t waiting) {
     Connection &connection = worker.connections[socket];
     for (size_t turn = 0; turn < receive_turns; turn++) {
-        size_t kept = 0;
-        if (connection.block != 0) [[unlikely]]
-            kept = worker.block_of(connection).input_end;
-        const long got = recv(socket, worker.input + kept, input_size - kept);
-        if (got <= 0) [[unlikely]] {
-            if (got == -EINTR) continue;
-            if (got != -EAGAIN) close_connection(worker, socket);
-            return;
+        long filled = long(waiting);
+        if (waiting == 0) [[likely]] {
+            filled = connection.block == 0 ? recv(socket, worker.input, input_size) : receive_behind(worker, socket);
+            if (filled <= 0) [[unlikely]] {
+                if (filled == -EINTR) continue;
+                if (filled != -EAGAIN) close_connection(worker, socket);
+                return;
+            }
         }
-        if (kept != 0) [[unlikely]]
-            (void)take_back_input(worker, connection);
-        const size_t filled = kept + size_t(got);
         // Less than there was room for: the socket is empty, and the next arrival is a new edge. But an end of stream
         // that has already arrived is none, and urgent data ends a recv early: then receive until the socket says so.
-        const bool is_drained = filled < input_size && (events & (EPOLLRDHUP | EPOLLPRI)) == 0;
-        if (!serve(worker, socket, filled, is_drained ? Arrival::drained : Arrival::perhaps_more)) return;
+        const bool is_drained = size_t(filled) < input_size && (events & (EPOLLRDHUP | EPOLLPRI)) == 0 && waiting == 0;
+        waiting = 0;
+        if (!serve(worker, socket, size_t(filled), is_drained ? Arrival::drained : Arrival::perhaps_more)) return;
         if (is_drained) [[likely]]
             return;
     }
@@ -1423,7 +1598,7 @@ void close_connection(Worker &worker, int socket) {
 
 constexpr char weekdays[] = "ThuFriSatSunMonTueWed";  // 1 January 1970 was a Thursday
 constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-constexpr char date_form[] = "Date: www, dd mmm yyyy hh:mm:ss GMT\r\n";
+constexpr char date_form[] = "Date: Thu, 00 Jan 1970 00:00:00 GMT\r\n";
 static_assert(sizeof date_form - 1 == date_size);
 
 constexpr uint32_t days_of_month(uint32_t year, uint32_t month) {  // month 0 is January
@@ -1444,16 +1619,27 @@ void put_date(char *at, uint64_t now) {
     }
     __builtin_memcpy(at, date_form, date_size);
     __builtin_memcpy(at + 6, weekday, 3);
-    put_digits(at + 11, days + 1, 2);
+    put_digits(at + 13, days + 1);
     __builtin_memcpy(at + 14, months + size_t(month) * 3, 3);
-    put_digits(at + 18, year, 4);
-    put_digits(at + 23, seconds / 3600, 2);
-    put_digits(at + 26, seconds / 60 % 60, 2);
-    put_digits(at + 29, seconds % 60, 2);
+    put_digits(at + 22, year);
+    put_digits(at + 25, seconds / 3600);
+    put_digits(at + 28, seconds / 60 % 60);
+    put_digits(at + 31, seconds % 60);
+}
+
+// Closes the connections whose peer has been sending for too long after the last answer.
+void close_overdue(Worker &worker) {
+    for (int socket = 0; socket < worker.socket_end; socket++) {
+        const Connection &connection = worker.connections[socket];
+        if (connection.state == Connection::State::lingering && connection.deadline == worker.ticks)
+            close_connection(worker, socket);
+    }
 }
 
 // The clock's second has changed. Asks for the next tick as long as there are connections, or are to be again.
 [[gnu::cold, gnu::noinline]] void tick(Worker &worker) {
+    worker.ticks++;
+    close_overdue(worker);
     worker.is_ticking = worker.connection_count != 0 || !worker.is_accepting;
     if (!worker.is_ticking) return;
     if (!worker.is_accepting) resume_accepting(worker);
@@ -1493,22 +1679,24 @@ void put_date(char *at, uint64_t now) {
         connection.state = Connection::State::receiving;
         connection.content.state = Content::State::none;
         worker.connection_count++;
+        if (socket >= worker.socket_end) worker.socket_end = socket + 1;
         if (!worker.is_ticking) [[unlikely]]
             tick(worker);
     }
 }
 
-// An event that is not about a connection that receives.
-[[gnu::cold, gnu::noinline]] void handle_rare_event(Worker &worker, int descriptor) {
-    if (descriptor == worker.timer) return tick(worker);
-    switch (worker.connections[descriptor].state) {
+// An event that is not about a connection that receives. Returns how much input has waited for it.
+[[nodiscard, gnu::cold, gnu::noinline]] size_t handle_rare_event(Worker &worker, int descriptor) {
+    switch (descriptor == worker.timer ? Connection::State::closed : worker.connections[descriptor].state) {
     case Connection::State::sending:
     case Connection::State::sending_last:
         return resume(worker, descriptor);
     case Connection::State::lingering:
-        return linger(worker, descriptor);
+        linger(worker, descriptor);
+        return 0;
     default:
-        return;  // a closed connection has no events any more
+        if (descriptor == worker.timer) tick(worker);  // else closed: no events any more
+        return 0;
     }
 }
 
@@ -1521,11 +1709,14 @@ void put_date(char *at, uint64_t now) {
             const int descriptor = int(event.data);
             if (descriptor == worker.listener) {
                 accept_connections(worker);
-            } else if (worker.connections[descriptor].state == Connection::State::receiving) [[likely]] {
-                receive(worker, descriptor, event.events);
-            } else {
-                handle_rare_event(worker, descriptor);
+                continue;
             }
+            size_t waiting = 0;
+            if (worker.connections[descriptor].state != Connection::State::receiving) [[unlikely]] {
+                waiting = handle_rare_event(worker, descriptor);
+                if (waiting == 0) continue;
+            }
+            receive(worker, descriptor, event.events, waiting);
         }
     }
 }
@@ -1545,9 +1736,9 @@ struct Message {
         return *this;
     }
     [[gnu::cold, gnu::noinline]] Message &add(uint64_t number) {
-        char digits[21];
-        *put_digits(digits, number, decimal_size(number)) = '\0';
-        return add(digits);
+        char digits[digits_limit + 1];
+        digits[digits_limit] = '\0';
+        return add(put_digits(digits + digits_limit, number));
     }
     [[gnu::cold, gnu::noinline]] void print(int descriptor) {
         text[size++] = '\n';
@@ -1565,10 +1756,8 @@ constexpr char reasons[] = "\1Operation not permitted\n"
                            "\13Resource temporarily unavailable\n"
                            "\14Cannot allocate memory\n"
                            "\15Permission denied\n"
-                           "\27Too many open files in system\n"
                            "\30Too many open files\n"
                            "\46Function not implemented\n"
-                           "\141Address family not supported\n"
                            "\142Address already in use\n";
 
 // Ends the program because `call` has answered `result`, or returns that result if it is no error.
@@ -1603,9 +1792,10 @@ struct Options {
     if (argument == nullptr) end_on_bad_argument("a number is missing", "");
     Integer number{};
     for (const char *at = argument; *at != '\0'; at++) number.take({at, 1});
-    if (!is(Class::digit, *argument) || number.state != Integer::State::digits || number.magnitude - 1 >= largest)
+    if (!is(Class::digit, *argument) || number.state != Integer::State::digits ||
+        uint64_t(-number.negated) - 1 >= largest)
         end_on_bad_argument("not a number in range: ", argument);
-    return number.magnitude;
+    return uint64_t(-number.negated);
 }
 
 [[nodiscard, gnu::cold]] Options take_options(const char *const *arguments) {
@@ -1644,17 +1834,21 @@ void raise_descriptor_limit() {
     check(prlimit64(RLIMIT_NOFILE, &limit, nullptr), "prlimit64");
 }
 
+[[gnu::cold, gnu::noinline]] void switch_on(int socket, int level, int option) {
+    check(setsockopt(socket, level, option, 1), "setsockopt");
+}
+
 // A listener on all IPv4 addresses. The first one is bound without SO_REUSEPORT, so that it fails on a port that other
 // servers with that option have, and gets the option afterwards, so that the other workers can join. (Two servers that
 // start in the same instant may still share a port: neither listens yet when the other one binds.)
 [[nodiscard, gnu::cold]] int make_listener(uint16_t port, bool is_first) {
     const int listener = int(check(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC), "socket"));
-    check(setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, 1), "setsockopt SO_REUSEADDR");
-    check(setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, 1), "setsockopt TCP_NODELAY");  // accepted sockets inherit it
-    if (!is_first) check(setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, 1), "setsockopt SO_REUSEPORT");
+    switch_on(listener, SOL_SOCKET, SO_REUSEADDR);
+    switch_on(listener, IPPROTO_TCP, TCP_NODELAY);  // accepted sockets inherit it
+    if (!is_first) switch_on(listener, SOL_SOCKET, SO_REUSEPORT);
     const sockaddr_in all{AF_INET, __builtin_bswap16(port), 0, {}};
     check(bind(listener, all), "bind", port);
-    if (is_first) check(setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, 1), "setsockopt SO_REUSEPORT");
+    if (is_first) switch_on(listener, SOL_SOCKET, SO_REUSEPORT);
     check(listen(listener, listen_backlog), "listen");
     return listener;
 }
@@ -1722,6 +1916,7 @@ void start(const char *const *stack) {
 
 }  // namespace
 
+#if !defined(MOTE_HOSTED)
 extern "C" {
 
 // What a compiler may call for a copy, a fill or a comparison that it does not inline; the linker drops the others.
@@ -1746,3 +1941,4 @@ int memcmp(const void *a, const void *b, size_t size) {
     return 0;
 }
 }
+#endif

@@ -20,12 +20,23 @@ teardown() { stop_server; }
 }
 
 @test "the shipped instructions are those of the file with symbols" {
-  local section
-  for section in .text .rodata; do
-    objcopy --dump-section "$section=$BATS_TEST_TMPDIR/shipped" "$root/server" /dev/null
-    objcopy --dump-section "$section=$BATS_TEST_TMPDIR/debug" "$root/server.debug" /dev/null
+  local name address offset size
+  while read -r name address offset size; do
+    objcopy --dump-section "$name=$BATS_TEST_TMPDIR/debug" "$root/server.debug" /dev/null
+    # Both files are loaded from their beginning, so where a section lies in memory says where it is in the file.
+    tail --bytes=+"$((0x$address % 0x400000 + 1))" "$root/server" | head --bytes="$((0x$size))" >"$BATS_TEST_TMPDIR/shipped"
     cmp "$BATS_TEST_TMPDIR/shipped" "$BATS_TEST_TMPDIR/debug"
-  done
+  done < <(readelf --section-headers --wide "$root/server.debug" | sed --quiet --regexp-extended \
+    's/.* (\.text|\.rodata) +PROGBITS +([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+) .*/\1 \2 \3 \4/p')
+  [[ -s $BATS_TEST_TMPDIR/shipped ]]
+}
+
+@test "nothing is in the file behind what the kernel loads" {
+  run -0 readelf --file-header --program-headers --wide "$root/server"
+  grep --quiet 'Number of section headers: *0$' <<<"$output"
+  local offset size
+  read -r offset size < <(awk '$1 == "LOAD" { line = $2 " " $5 } END { print line }' <<<"$output")
+  [[ $(stat --format=%s "$root/server") == $((offset + size)) ]] || fail "$output"
 }
 
 @test "it is smaller than 12 KiB" {

@@ -1,59 +1,96 @@
 #!/usr/bin/env bats
-# Field lines: field-name ":" OWS field-value OWS CRLF (RFC 9112 section 5, RFC 9110 section 5).
+# Field lines: field-name ":" OWS field-value OWS CRLF (RFC 9112 section 5, RFC 9110 sections 5.1, 5.5 and 5.6).
 load helper
 setup_file() { start_server; }
 teardown_file() { stop_server; }
 
-expect() {
-  exchange "POST /baseline11?a=1 HTTP/1.1\r\nHost: a\r\n$2\r\n\r\n20GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n"
-  assert_statuses "$1 200" "$2"
-}
-
-refuse() {
-  exchange "GET /pipeline HTTP/1.1\r\nHost: a\r\n$2\r\n\r\nGET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n"
-  assert_refused "$1" "$2"
-}
-
 @test "field names are compared without case, and white space around a value is optional" {
-  local line
-  for line in 'Content-Length: 2' 'content-length: 2' 'CONTENT-LENGTH:2' 'cOnTeNt-LeNgTh:\t 2 \t '; do
-    expect 200 "$line"
-    assert_body ok "$line"
-  done
+  check_rows <<'ROWS'
+200 open 21 {POST}Content-Length: 2\r\n\r\n20
+200 open 21 {POST}content-length: 2\r\n\r\n20
+200 open 21 {POST}CONTENT-LENGTH:2\r\n\r\n20
+200 open 21 {POST}cOnTeNt-LeNgTh:\t 2 \t \r\n\r\n20
+200 open 21 {POST}Content-Length:                 2                 \r\n\r\n20
+200 open 21 {POST}tRANSFER-eNCODING:\tCHUNKED\t\r\n\r\n2\r\n20\r\n0{END}
+200 close ok {GET}cONNECTION:close{END}
+417 open - {GET}EXPECT: x{END}
+ROWS
 }
 
 @test "fields that mean nothing here are accepted, with any value" {
-  local line
-  for line in 'X:' 'X: ' 'X: a\tb' 'X: \351\200\377' 'Conten-Length: 9' 'Content-Lengthy: 9' 'Hosts: a' 'Cookie: a=b; c' \
-    "!#\$%%&'*+-.^_\`|~09: x"; do
-    expect 200 "$line\r\nContent-Length: 2"
-  done
+  check_rows <<'ROWS'
+200 open ok {GET}X:{END}
+200 open ok {GET}X: {END}
+200 open ok {GET}X: a\tb  c{END}
+200 open ok {GET}X: \xe9\x80\xff{END}
+200 open ok {GET}X: :::{END}
+200 open ok {GET}X: "\x5c"{END}
+200 open ok {GET}!#$%&'*+-.^_`|~09AZaz: x{END}
+200 open ok {GET}X: a\r\nX: b\r\nX: c{END}
+200 open ok {GET}X: <abcdefghijklmnop*20>{END}
+200 open ok {GET}<name-*12>: x{END}
+200 open ok {GET}Accept: */*\r\nCookie: a=b; c\r\nUser-Agent: x/1 (y)\r\nUpgrade: h2c\r\nTE: trailers{END}
+200 open ok {GET}Conten-Length: 9\r\nContent-Lengthy: 9\r\nContent-Lengtx: 9\r\nontent-Length: 9{END}
+200 open ok {GET}Transfer-Encodinx: chunked\r\nTransfer_Encoding: chunked{END}
+200 open ok {GET}Connectiox: close\r\nProxy-Connection: close\r\nexpecx: y{END}
+ROWS
 }
 
-@test "a malformed field line is refused" {
-  local line
-  for line in 'X : a' ' X: a' '\tX: a' ': a' 'X' 'X(: a' 'X\200: a' 'X: a\001' 'X: a\000b' 'X: \177' 'X: a\rb' 'X: a\nY: b' \
-    'X: a\r\n folded'; do
-    refuse 400 "$line"
-  done
+# nginx (1.22) takes a name that is no token, unless it is told otherwise; the RFC (9110 section 5.1) knows no others, and
+# what one server reads as "Content-Length " another reads as a length.
+@test "a malformed field name is refused" {
+  check_rows <<'ROWS'
+400 close - {GET}X : a{END}
+400 close - {GET}X\t: a{END}
+400 close - {GET}Content-Length : 0{END}
+400 close - {GET}Transfer-Encoding : chunked{END}
+400 close - {GET}Content-Length\x00: 0{END}
+400 close - {GET}\x0bContent-Length: 0{END}
+400 close - {GET}Content Length: 0{END}
+400 close - {GET}\xffContent-Length: 0{END}
+400 close - {GET} X: a{END}
+400 close - {GET}\tX: a{END}
+400 close - {GET}: a{END}
+400 close - {GET}X{END}
+400 close - {GET}X\r\nY: a{END}
+400 close - {GET}X(: a{END}
+400 close - {GET}"X": a{END}
+400 close - {GET}X@: a{END}
+400 close - {GET}X[]: a{END}
+400 close - {GET}X/: a{END}
+400 close - {GET}X\x80: a{END}
+400 close - {GET}X\x7f: a{END}
+400 close - GET /pipeline HTTP/1.1\r\n Host: a{END}
+400 close - GET /pipeline HTTP/1.1\r\n\tX: a\r\nHost: a{END}
+ROWS
 }
 
-@test "HTTP/1.1 needs exactly one Host, HTTP/1.0 none" {
-  exchange 'GET /pipeline HTTP/1.1\r\n\r\n'
-  assert_refused 400
-  refuse 400 'Host: a'
-  refuse 400 'hOST: b'
-  exchange 'GET /pipeline HTTP/1.0\r\n\r\n'
-  assert_statuses 200
+@test "a malformed field value is refused" {
+  check_rows <<'ROWS'
+400 close - {GET}X: a\x00b{END}
+400 close - {GET}X: \x00{END}
+400 close - {GET}X: a\x01{END}
+400 close - {GET}X: a\x08{END}
+400 close - {GET}X: a\x0b{END}
+400 close - {GET}X: a\x0c{END}
+400 close - {GET}X: a\x1f{END}
+400 close - {GET}X: a\x7f{END}
+400 close - {GET}X: a\rb{END}
+400 close - {GET}X: a\r\r\n\r\n
+400 close - {GET}X: a\nY: b{END}
+400 close - {GET}X: a\n\r\n
+400 close - {GET}X: a\nContent-Length: 5{END}
+400 close - {GET}X: <a*16>\x01{END}
+400 close - {GET}X: <a*31>\x00<a*31>{END}
+ROWS
 }
 
-@test "a head may be 16,384 bytes long, and no longer" {
-  local start='GET /pipeline HTTP/1.1\r\nHost: a\r\nX: ' filler
-  filler=$(printf 'x%.0s' $(seq $((16384 - $(env printf "$start\r\n\r\n" | wc --bytes)))))
-  exchange "$start$filler\r\n\r\n"
-  assert_statuses 200
-  exchange "$start${filler}x\r\n\r\nGET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n"
-  assert_refused 431
-  exchange "$start$filler$filler$filler"
-  assert_refused 431
+@test "a folded line is refused" {
+  check_rows <<'ROWS'
+400 close - {GET}X: a\r\n folded{END}
+400 close - {GET}X: a\r\n\tfolded{END}
+400 close - {GET}X: a\r\n {END}
+400 close - {POST}Content-Length: 2\r\n 0\r\n\r\n20
+400 close - {POST}Transfer-Encoding:\r\n chunked\r\n\r\n0{END}
+ROWS
 }

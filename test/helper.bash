@@ -101,3 +101,6 @@ refute_field() {
 assert_refused() {
   assert_statuses "$1" "${2:-}" && assert_field 'Connection: close'
 }
+
+# Checks the rows on standard input against the server: see test/cases.py.
+check_rows() { python3 "$root/test/cases.py" "$server_port"; }

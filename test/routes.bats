@@ -47,11 +47,11 @@ post() { exchange "POST $1 HTTP/1.1\r\nHost: a\r\nContent-Length: $(env printf "
 @test "a known path without the method is a 405 that says which methods it has" {
   exchange 'POST /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_statuses 405
-  assert_field 'Allow: GET, HEAD'
+  assert_field 'Allow: GET, HEAD, OPTIONS'
   assert_body '405 Method Not Allowed'
   exchange 'DELETE /baseline11 HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_statuses 405
-  assert_field 'Allow: GET, HEAD, POST'
+  assert_field 'Allow: GET, HEAD, POST, OPTIONS'
 }
 
 @test "HEAD answers as GET does, without the content" {
