@@ -31,33 +31,38 @@ ROWS
 400 close - {CHUNKED}+2\r\n20\r\n0{END}
 400 close - {CHUNKED} 2\r\n20\r\n0{END}
 400 close - {CHUNKED}\t2\r\n20\r\n0{END}
-400 close - {CHUNKED}2 \r\n20\r\n0{END}
-400 close - {CHUNKED}2\t\r\n20\r\n0{END}
 400 close - {CHUNKED}2,0\r\n20\r\n0{END}
 400 close - {CHUNKED}2\x0020\r\n0{END}
 400 close - {CHUNKED}\x00\r\n
 400 close - {CHUNKED}2\xb2\r\n
+
+# nginx takes white space behind a size. The grammar has it before ";" only: other servers stop there, or do not.
+400 close - {CHUNKED}2 \r\n20\r\n0{END}
+400 close - {CHUNKED}2\t\r\n20\r\n0{END}
 ROWS
 }
 
 @test "lines around the chunks end with CR and LF and nothing less, and data is as long as its size says" {
   check_rows <<'ROWS'
-400 close - {CHUNKED}2\n20\r\n0{END}
 400 close - {CHUNKED}2\r20\r\n0{END}
 400 close - {CHUNKED}2\r\r\n20\r\n0{END}
-400 close - {CHUNKED}2\r\n20\n0{END}
 400 close - {CHUNKED}2\r\n20\r0{END}
 400 close - {CHUNKED}2\r\n200{END}
-400 close - {CHUNKED}2\r\n2\r\n0{END}
 400 close - {CHUNKED}2\r\n201\r\n0{END}
 400 close - {CHUNKED}2\r\n20\r\n\r\n0{END}
+400 close - {CHUNKED}2\r\n20\r\n0\r\n\rx
+400 close - {CHUNKED}2;a=b\rx20\r\n0{END}
+
+# nginx takes a bare LF for a line's end, and any bytes behind the data. RFC 9112 section 2.2 allows the LF in heads, not
+# in chunks, where a front that keeps to CRLF sees other chunks.
+400 close - {CHUNKED}2\n20\r\n0{END}
+400 close - {CHUNKED}2\r\n20\n0{END}
+400 close - {CHUNKED}2\r\n2\r\n0{END}
 400 close - {CHUNKED}2\r\n20\r\n0\n\r\n
 400 close - {CHUNKED}2\r\n20\r\n0\r\n\n
-400 close - {CHUNKED}2\r\n20\r\n0\r\n\rx
 400 close - {CHUNKED}2\r\n20\r\n0\r\n \r\n
 400 close - {CHUNKED}2;\n20\r\n0{END}
 400 close - {CHUNKED}2;a\n20\r\n0{END}
-400 close - {CHUNKED}2;a=b\rx20\r\n0{END}
 ROWS
 }
 
@@ -75,6 +80,11 @@ ROWS
 200 open 21 {CHUNKED}2 ; a = b ; c\r\n20\r\n0{END}
 200 open 21 {CHUNKED}2\t;\ta\t=\t"b"\t;c\r\n20\r\n0{END}
 200 open 21 {CHUNKED}2;2\r\n20\r\n0;0=0{END}
+400 close - {CHUNKED}2;a="\x5c\r\n"\r\n20\r\n0{END}
+400 close - {CHUNKED}2;a="b\nc"\r\n20\r\n0{END}
+400 close - {CHUNKED}2=a\r\n20\r\n0{END}
+
+# nginx skips everything up to the line's end. What is no extension may be a line's end to somebody else.
 400 close - {CHUNKED}2;\r\n20\r\n0{END}
 400 close - {CHUNKED}2; \r\n20\r\n0{END}
 400 close - {CHUNKED}2;;a\r\n20\r\n0{END}
@@ -94,15 +104,12 @@ ROWS
 400 close - {CHUNKED}2;a=b"c"\r\n20\r\n0{END}
 400 close - {CHUNKED}2;a="\x00"\r\n20\r\n0{END}
 400 close - {CHUNKED}2;a="\x5c\x00"\r\n20\r\n0{END}
-400 close - {CHUNKED}2;a="\x5c\r\n"\r\n20\r\n0{END}
-400 close - {CHUNKED}2;a="b\nc"\r\n20\r\n0{END}
 400 close - {CHUNKED}2;\x00\r\n20\r\n0{END}
 400 close - {CHUNKED}2;a\x00=b\r\n20\r\n0{END}
 400 close - {CHUNKED}2;a(b\r\n20\r\n0{END}
 400 close - {CHUNKED}2;\xe4\r\n20\r\n0{END}
 400 close - {CHUNKED}2 a\r\n20\r\n0{END}
 400 close - {CHUNKED}2 2\r\n20\r\n0{END}
-400 close - {CHUNKED}2=a\r\n20\r\n0{END}
 ROWS
 }
 
@@ -113,13 +120,15 @@ ROWS
 200 open 21 {CHUNKED}2\r\n20\r\n0\r\nA: \xff\t b \r\n!: x{END}
 200 open 21 {CHUNKED}2\r\n20\r\n0\r\nContent-Length: 99{END}
 200 open 21 {CHUNKED}2\r\n20\r\n0\r\nTransfer-Encoding: gzip\r\nHost: b\r\nConnection: close{END}
+400 close - {CHUNKED}0\r\nA: x\r\rB: y{END}
+
+# nginx skips lines up to an empty one. A trailer section has field lines (RFC 9112 section 7.1.2), or it may be a request.
 400 close - {CHUNKED}0\r\nTrailer{END}
 400 close - {CHUNKED}0\r\nTrailer : x{END}
 400 close - {CHUNKED}0\r\n: x{END}
 400 close - {CHUNKED}0\r\n A: x{END}
 400 close - {CHUNKED}0\r\nA: x\r\n folded{END}
 400 close - {CHUNKED}0\r\nA: x\n\r\n
-400 close - {CHUNKED}0\r\nA: x\r\rB: y{END}
 400 close - {CHUNKED}0\r\nA: \x00{END}
 400 close - {CHUNKED}0\r\nA\x00: x{END}
 400 close - {CHUNKED}0\r\nA: \x7f{END}

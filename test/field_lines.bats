@@ -9,11 +9,13 @@ teardown_file() { stop_server; }
 200 open 21 {POST}Content-Length: 2\r\n\r\n20
 200 open 21 {POST}content-length: 2\r\n\r\n20
 200 open 21 {POST}CONTENT-LENGTH:2\r\n\r\n20
-200 open 21 {POST}cOnTeNt-LeNgTh:\t 2 \t \r\n\r\n20
 200 open 21 {POST}Content-Length:                 2                 \r\n\r\n20
-200 open 21 {POST}tRANSFER-eNCODING:\tCHUNKED\t\r\n\r\n2\r\n20\r\n0{END}
 200 close ok {GET}cONNECTION:close{END}
 417 open - {GET}EXPECT: x{END}
+
+# nginx does not take a tab for white space around a value. It is (RFC 9110 section 5.6.3).
+200 open 21 {POST}cOnTeNt-LeNgTh:\t 2 \t \r\n\r\n20
+200 open 21 {POST}tRANSFER-eNCODING:\tCHUNKED\t\r\n\r\n2\r\n20\r\n0{END}
 ROWS
 }
 
@@ -36,8 +38,6 @@ ROWS
 ROWS
 }
 
-# nginx (1.22) takes a name that is no token, unless it is told otherwise; the RFC (9110 section 5.1) knows no others, and
-# what one server reads as "Content-Length " another reads as a length.
 @test "a malformed field name is refused" {
   check_rows <<'ROWS'
 400 close - {GET}X : a{END}
@@ -47,10 +47,15 @@ ROWS
 400 close - {GET}Content-Length\x00: 0{END}
 400 close - {GET}\x0bContent-Length: 0{END}
 400 close - {GET}Content Length: 0{END}
-400 close - {GET}\xffContent-Length: 0{END}
 400 close - {GET} X: a{END}
 400 close - {GET}\tX: a{END}
 400 close - {GET}: a{END}
+400 close - {GET}X\x7f: a{END}
+400 close - GET /pipeline HTTP/1.1\r\n Host: a{END}
+400 close - GET /pipeline HTTP/1.1\r\n\tX: a\r\nHost: a{END}
+
+# nginx ignores a line whose name is no token. RFC 9112 section 5 knows no such line; others may read it in their way.
+400 close - {GET}\xffContent-Length: 0{END}
 400 close - {GET}X{END}
 400 close - {GET}X\r\nY: a{END}
 400 close - {GET}X(: a{END}
@@ -59,9 +64,6 @@ ROWS
 400 close - {GET}X[]: a{END}
 400 close - {GET}X/: a{END}
 400 close - {GET}X\x80: a{END}
-400 close - {GET}X\x7f: a{END}
-400 close - GET /pipeline HTTP/1.1\r\n Host: a{END}
-400 close - GET /pipeline HTTP/1.1\r\n\tX: a\r\nHost: a{END}
 ROWS
 }
 
@@ -69,19 +71,22 @@ ROWS
   check_rows <<'ROWS'
 400 close - {GET}X: a\x00b{END}
 400 close - {GET}X: \x00{END}
+400 close - {GET}X: a\rb{END}
+400 close - {GET}X: a\nContent-Length: 5{END}
+400 close - {GET}X: <a*31>\x00<a*31>{END}
+
+# nginx takes control bytes, and a bare LF for a line's end. RFC 9110 section 5.5 calls the first dangerous; the second hides
+# a field line from who keeps to CRLF.
 400 close - {GET}X: a\x01{END}
 400 close - {GET}X: a\x08{END}
 400 close - {GET}X: a\x0b{END}
 400 close - {GET}X: a\x0c{END}
 400 close - {GET}X: a\x1f{END}
 400 close - {GET}X: a\x7f{END}
-400 close - {GET}X: a\rb{END}
 400 close - {GET}X: a\r\r\n\r\n
 400 close - {GET}X: a\nY: b{END}
 400 close - {GET}X: a\n\r\n
-400 close - {GET}X: a\nContent-Length: 5{END}
 400 close - {GET}X: <a*16>\x01{END}
-400 close - {GET}X: <a*31>\x00<a*31>{END}
 ROWS
 }
 

@@ -76,8 +76,6 @@ ROWS
   check_rows <<'ROWS'
 200 open 21 {POST}Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0{END}
 200 open 21 {POST}Transfer-Encoding: CHUNKED\r\n\r\n2\r\n20\r\n0{END}
-200 open 21 {POST}Transfer-Encoding: , chunked,\r\n\r\n2\r\n20\r\n0{END}
-200 open 21 {POST}Transfer-Encoding:\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0{END}
 501 close - {POST}Transfer-Encoding: gzip, chunked\r\n\r\n0{END}
 501 close - {POST}Transfer-Encoding: gzip,chunked\r\n\r\n0{END}
 501 close - {POST}Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0{END}
@@ -97,6 +95,12 @@ ROWS
 400 close - {POST}Transfer-Encoding : chunked\r\n\r\n0{END}
 400 close - {POST}Transfer-Encoding\x00: chunked\r\n\r\n0{END}
 400 close - {POST}\x20Transfer-Encoding: chunked\r\n\r\n0{END}
+
+# nginx knows "chunked" alone. Empty elements are allowed in a list (RFC 9110 section 5.6.1.2), several lines too.
+200 open 21 {POST}Transfer-Encoding: , chunked,\r\n\r\n2\r\n20\r\n0{END}
+200 open 21 {POST}Transfer-Encoding:\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0{END}
+
+# nginx takes the bare LF for a line's end, and so sees another framing than who keeps to CRLF.
 400 close - {POST}X: y\nTransfer-Encoding: chunked\r\n\r\n0{END}
 ROWS
 }
@@ -108,14 +112,16 @@ ROWS
 404 open - GET /nowhere HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n{HIDDEN}
 405 open - PUT /baseline11 HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n{HIDDEN}
 501 open - FOO /pipeline HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n{HIDDEN}
-200 open "" OPTIONS * HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n{HIDDEN}
 417 open - {POST}Expect: x\r\nContent-Length: 35\r\n\r\n{HIDDEN}
 200 open ok {GET}Transfer-Encoding: chunked\r\n\r\n23\r\n{HIDDEN}\r\n0{END}
 404 open - GET /nowhere HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n23\r\n{HIDDEN}\r\n0{END}
 501 open - FOO /pipeline HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n23\r\n{HIDDEN}\r\n0{END}
-501 open - CONNECT a:80 HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n{HIDDEN}
 200 open 1 {CHUNKED}23\r\n{HIDDEN}\r\n0{END}
 200 open 1 {POST}Content-Length: 70\r\n\r\n{HIDDEN}{HIDDEN}
+
+# nginx has no OPTIONS * and refuses CONNECT as malformed. RFC 9110 section 9.1 wants 501 for what is not implemented.
+200 open "" OPTIONS * HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n{HIDDEN}
+501 open - CONNECT a:80 HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n{HIDDEN}
 ROWS
 }
 
@@ -129,22 +135,25 @@ ROWS
 400 close - {POST}Content-Length: 0 35\r\n\r\n{HIDDEN}
 400 close - {POST}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{HIDDEN}
 400 close - {POST}Transfer-Encoding : chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n{HIDDEN}
+400 close - {CHUNKED}00x\r\n\r\n{HIDDEN}
+400 close - {CHUNKED}5\r\n12345{HIDDEN}
+400 close - {CHUNKED}5\r\n12345XX\r\n{HIDDEN}
+413 close - {CHUNKED}fffffffffffffff1\r\n{HIDDEN}
+400 close - {GET}Content-Length: -35\r\n\r\n{HIDDEN}
+501 close - {POST}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n{HIDDEN}
+413 close - {POST}Content-Length: 99999999\r\n\r\n{HIDDEN}
+200,400 close - {HIDDEN}{GET}X : y\r\n\r\n{HIDDEN}
+
+# nginx answers these, up to the hidden request: see the notes in chunked.bats and field_lines.bats. Where it answers one
+# only, it waits for content that this server's limit refuses.
 400 close - {POST}X: a\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{HIDDEN}
 400 close - {CHUNKED}0\n\n{HIDDEN}
 400 close - {CHUNKED}1\n7\n0\n\n{HIDDEN}
 400 close - {CHUNKED}0;\n{HIDDEN}
 400 close - {CHUNKED}2;\nxx\r\n23\r\n{HIDDEN}\r\n0{END}
 400 close - {CHUNKED}0 \r\n\r\n{HIDDEN}
-400 close - {CHUNKED}00x\r\n\r\n{HIDDEN}
-400 close - {CHUNKED}5\r\n12345{HIDDEN}
-400 close - {CHUNKED}5\r\n12345XX\r\n{HIDDEN}
-413 close - {CHUNKED}fffffffffffffff1\r\n{HIDDEN}
 413 close - {CHUNKED}100000000\r\n\r\n{HIDDEN}
 413 close - {CHUNKED}100000023\r\n{HIDDEN}\r\n0{END}
-400 close - {GET}Content-Length: -35\r\n\r\n{HIDDEN}
 400 close - GET /pipeline HTTP/1.1\r\nHost: a\r\nX: \r\r\n\r\n{HIDDEN}
-501 close - {POST}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n{HIDDEN}
-413 close - {POST}Content-Length: 99999999\r\n\r\n{HIDDEN}
-200,400 close - {HIDDEN}{GET}X : y\r\n\r\n{HIDDEN}
 ROWS
 }

@@ -11,17 +11,20 @@ teardown_file() { stop_server; }
 405 open - POST /pipeline HTTP/1.1\r\nHost: a{END}
 405 open - PUT /pipeline HTTP/1.1\r\nHost: a{END}
 405 open - DELETE /pipeline HTTP/1.1\r\nHost: a{END}
-405 open - TRACE /pipeline HTTP/1.1\r\nHost: a{END}
 405 open - PATCH /pipeline HTTP/1.1\r\nHost: a{END}
 404 open - PUT /nowhere HTTP/1.1\r\nHost: a{END}
-501 open - get /pipeline HTTP/1.1\r\nHost: a{END}
-501 open - Get /pipeline HTTP/1.1\r\nHost: a{END}
 501 open - GETX /pipeline HTTP/1.1\r\nHost: a{END}
 501 open - GE /pipeline HTTP/1.1\r\nHost: a{END}
 501 open - POS /pipeline HTTP/1.1\r\nHost: a{END}
 501 open - PO /pipeline HTTP/1.1\r\nHost: a{END}
-501 open - !#$%&'*+-.^_`|~ /pipeline HTTP/1.1\r\nHost: a{END}
 501 open - <M*32> /pipeline HTTP/1.1\r\nHost: a{END}
+
+# nginx closes behind TRACE, and takes a method that is not in upper case for malformed. A method is any token (RFC 9110
+# section 9.1): the request is well-formed, and what follows it can be told.
+405 open - TRACE /pipeline HTTP/1.1\r\nHost: a{END}
+501 open - get /pipeline HTTP/1.1\r\nHost: a{END}
+501 open - Get /pipeline HTTP/1.1\r\nHost: a{END}
+501 open - !#$%&'*+-.^_`|~ /pipeline HTTP/1.1\r\nHost: a{END}
 ROWS
 }
 
@@ -42,19 +45,18 @@ ROWS
 
 @test "a method without end is refused as not implemented" {
   check_rows <<'ROWS'
+501 close - <M*20000> /pipeline HTTP/1.1\r\nHost: a{END}
+
+# nginx answers as if it were GET. RFC 9112 section 3 wants 501 for a method longer than any that is known.
 501 close - <M*33> /pipeline HTTP/1.1\r\nHost: a{END}
 501 close - <M*33>
-501 close - <M*20000> /pipeline HTTP/1.1\r\nHost: a{END}
 ROWS
 }
 
 @test "the parts are separated by exactly one space" {
   check_rows <<'ROWS'
-400 close - GET  /pipeline HTTP/1.1\r\nHost: a{END}
-400 close - GET /pipeline  HTTP/1.1\r\nHost: a{END}
 400 close - GET\t/pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET /pipeline\tHTTP/1.1\r\nHost: a{END}
-400 close - GET /pipeline HTTP/1.1 \r\nHost: a{END}
 400 close - GET /pipeline HTTP/1.1\t\r\nHost: a{END}
 400 close - GET /pipeline\r\nHost: a{END}
 400 close - GET /pipeline \r\nHost: a{END}
@@ -63,6 +65,11 @@ ROWS
 400 close - GET /pipe line HTTP/1.1\r\nHost: a{END}
 400 close - CONNECT  HTTP/1.1\r\nHost: a{END}
 400 close - GETHTTP/1.1\r\nHost: a{END}
+
+# nginx skips further spaces. RFC 9112 section 3 allows that, and names what comes of it.
+400 close - GET  /pipeline HTTP/1.1\r\nHost: a{END}
+400 close - GET /pipeline  HTTP/1.1\r\nHost: a{END}
+400 close - GET /pipeline HTTP/1.1 \r\nHost: a{END}
 ROWS
 }
 
@@ -88,6 +95,21 @@ ROWS
 @test "a target holds what RFC 3986 allows, and nothing else" {
   check_rows <<'ROWS'
 404 open - GET /-._~!$&'()*+,;=:@/%20%ff%FA?/?-._~!$&'()*+,;=:@%20 HTTP/1.1\r\nHost: a{END}
+400 close - GET /a\x00b HTTP/1.1\r\nHost: a{END}
+400 close - GET /a\x01b HTTP/1.1\r\nHost: a{END}
+400 close - GET /a\x7fb HTTP/1.1\r\nHost: a{END}
+400 close - GET /a% HTTP/1.1\r\nHost: a{END}
+400 close - GET /a%2 HTTP/1.1\r\nHost: a{END}
+400 close - GET /a%g0 HTTP/1.1\r\nHost: a{END}
+400 close - GET /a%0g HTTP/1.1\r\nHost: a{END}
+400 close - GET /a%%20 HTTP/1.1\r\nHost: a{END}
+400 close - GET pipeline HTTP/1.1\r\nHost: a{END}
+400 close - GET ?a=1 HTTP/1.1\r\nHost: a{END}
+400 close - GET * HTTP/1.1\r\nHost: a{END}
+400 close - GET a:80 HTTP/1.1\r\nHost: a{END}
+
+# nginx takes nearly all bytes but control bytes. RFC 9112 section 3.2 wants a 400 for an invalid request line: what a
+# front and this server cut at different places is a way past the front's rules.
 400 close - GET /a#b HTTP/1.1\r\nHost: a{END}
 400 close - GET /pipeline?a#b HTTP/1.1\r\nHost: a{END}
 400 close - GET /a"b HTTP/1.1\r\nHost: a{END}
@@ -100,22 +122,10 @@ ROWS
 400 close - GET /a\x7bb\x7d HTTP/1.1\r\nHost: a{END}
 400 close - GET /a[b] HTTP/1.1\r\nHost: a{END}
 400 close - GET /pipeline?a[]=1 HTTP/1.1\r\nHost: a{END}
-400 close - GET /a\x00b HTTP/1.1\r\nHost: a{END}
-400 close - GET /a\x01b HTTP/1.1\r\nHost: a{END}
-400 close - GET /a\x7fb HTTP/1.1\r\nHost: a{END}
 400 close - GET /a\x80b HTTP/1.1\r\nHost: a{END}
 400 close - GET /\xc3\xa4 HTTP/1.1\r\nHost: a{END}
-400 close - GET /a% HTTP/1.1\r\nHost: a{END}
-400 close - GET /a%2 HTTP/1.1\r\nHost: a{END}
-400 close - GET /a%g0 HTTP/1.1\r\nHost: a{END}
-400 close - GET /a%0g HTTP/1.1\r\nHost: a{END}
-400 close - GET /a%%20 HTTP/1.1\r\nHost: a{END}
 400 close - GET /pipeline?a=% HTTP/1.1\r\nHost: a{END}
 400 close - GET /pipeline?%? HTTP/1.1\r\nHost: a{END}
-400 close - GET pipeline HTTP/1.1\r\nHost: a{END}
-400 close - GET ?a=1 HTTP/1.1\r\nHost: a{END}
-400 close - GET * HTTP/1.1\r\nHost: a{END}
-400 close - GET a:80 HTTP/1.1\r\nHost: a{END}
 ROWS
 }
 
@@ -125,7 +135,6 @@ ROWS
 200 open ok GET HTTP://example.org:8080/pipeline?x=1 HTTP/1.1\r\nHost: other{END}
 200 open 3 GET http://[::1]:80/baseline11?a=1&b=2 HTTP/1.1\r\nHost: a{END}
 200 open ok GET http://a:/pipeline HTTP/1.1\r\nHost: a{END}
-200 open ok GET http://a%2db/pipeline HTTP/1.1\r\nHost: a{END}
 404 open - GET http://a HTTP/1.1\r\nHost: a{END}
 404 open - GET http://a?/pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET http:///pipeline HTTP/1.1\r\nHost: a{END}
@@ -136,30 +145,37 @@ ROWS
 400 close - GET http://a%2/pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET http://a% /pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET http://[::1/pipeline HTTP/1.1\r\nHost: a{END}
-400 close - GET http://[]/pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET http://[::1]x/pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET http:/a/pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET http:\x0f/a/pipeline HTTP/1.1\r\nHost: a{END}
+400 close - GET http://a/pipeline HTTP/1.1{END}
+
+# nginx takes no percent-encoding in the host. RFC 3986 section 3.2.2 does.
+200 open ok GET http://a%2db/pipeline HTTP/1.1\r\nHost: a{END}
+
+# nginx takes any scheme and host. This server is not responsible for others (RFC 9110 sections 4.2 and 7.4).
+400 close - GET http://[]/pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET ftp://a/pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET https://a/pipeline HTTP/1.1\r\nHost: a{END}
-400 close - GET http://a/pipeline HTTP/1.1{END}
 ROWS
 }
 
 @test "asterisk-form is for OPTIONS alone, authority-form for CONNECT, which is not implemented" {
   check_rows <<'ROWS'
-200 open "" OPTIONS * HTTP/1.1\r\nHost: a{END}
 200 open "" OPTIONS http://a HTTP/1.1\r\nHost: a{END}
 404 open - OPTIONS http://a? HTTP/1.1\r\nHost: a{END}
 400 close - OPTIONS *?a HTTP/1.1\r\nHost: a{END}
 400 close - OPTIONS ** HTTP/1.1\r\nHost: a{END}
 400 close - OPTIONS */ HTTP/1.1\r\nHost: a{END}
 400 close - HEAD * HTTP/1.1\r\nHost: a{END}
-501 open - CONNECT a:80 HTTP/1.1\r\nHost: a:80{END}
-501 open - CONNECT [::1]:443 HTTP/1.1\r\nHost: a{END}
 400 close - CONNECT * HTTP/1.1x\r\nHost: a{END}
 400 close - CONNECT :80 HTTP/1.1\r\nHost: a{END}
 400 close - CONNECT a:b HTTP/1.1\r\nHost: a{END}
+
+# nginx knows neither form. RFC 9112 section 3.2 has both.
+200 open "" OPTIONS * HTTP/1.1\r\nHost: a{END}
+501 open - CONNECT a:80 HTTP/1.1\r\nHost: a:80{END}
+501 open - CONNECT [::1]:443 HTTP/1.1\r\nHost: a{END}
 ROWS
 }
 
@@ -175,7 +191,6 @@ ROWS
 400 close - GET /pipeline HTTP/1\r\nHost: a{END}
 400 close - GET /pipeline HTTP/1.\r\nHost: a{END}
 400 close - GET /pipeline HTTP/11\r\nHost: a{END}
-400 close - GET /pipeline HTTP/1.10\r\nHost: a{END}
 400 close - GET /pipeline HTTP/1,1\r\nHost: a{END}
 400 close - GET /pipeline HTTP/x.1\r\nHost: a{END}
 400 close - GET /pipeline HTTP/1.x\r\nHost: a{END}
@@ -185,6 +200,9 @@ ROWS
 400 close - GET /pipeline HTTP 1.1\r\nHost: a{END}
 400 close - GET /pipeline HTTP/1.1\x00\r\nHost: a{END}
 400 close - GET /pipeline HTTP/01.1\r\nHost: a{END}
+
+# nginx reads several digits. HTTP-version has one on either side (RFC 9112 section 2.3).
+400 close - GET /pipeline HTTP/1.10\r\nHost: a{END}
 ROWS
 }
 
@@ -193,23 +211,28 @@ ROWS
 200,200 open ok \r\n\r\n{HIDDEN}\r\n{HIDDEN}
 200,200 open ok {POST}Content-Length: 2\r\n\r\n20\r\n{HIDDEN}
 200 open ok <\r\n*3000>{HIDDEN}
+400 close - \r\n \r\n{HIDDEN}
+
+# nginx skips any CR and LF. An empty line is CR and LF (RFC 9112 section 2.2).
 400 close - \r\r\n{HIDDEN}
 400 close - \n{HIDDEN}
-400 close - \r\n \r\n{HIDDEN}
 400 close - \rGET /pipeline HTTP/1.1\r\nHost: a{END}
 ROWS
 }
 
 @test "a line ends with CR and LF and nothing less" {
   check_rows <<'ROWS'
-400 close - GET /pipeline HTTP/1.1\nHost: a\n\n
 400 close - GET /pipeline HTTP/1.1\rHost: a\r\r
 400 close - GET /pipeline HTTP/1.1\r\r\nHost: a{END}
 400 close - GET /pipeline HTTP/1.1\n\rHost: a{END}
-400 close - GET /pipeline HTTP/1.1\r\nHost: a\r\n\n
-400 close - GET /pipeline HTTP/1.1\r\nHost: a\n\r\n
 400 close - GET /pipeline HTTP/1.1\r\nHost: a\r\n\rX
 400 close - GET /pipeline\n
 400 close - GET\n
+
+# nginx takes a bare LF for a line's end. RFC 9112 section 2.2 allows that; two servers that differ in it are what
+# smuggling needs.
+400 close - GET /pipeline HTTP/1.1\nHost: a\n\n
+400 close - GET /pipeline HTTP/1.1\r\nHost: a\r\n\n
+400 close - GET /pipeline HTTP/1.1\r\nHost: a\n\r\n
 ROWS
 }
