@@ -755,44 +755,47 @@ struct Taken {
     if (head.says(Head::has_content_length) || value.size == 0) return refuse(Status::bad_request);
     uint64_t length = 0;
     for (size_t i = 0; i < value.size; i++) {
-        if (!is(Class::digit, value.data[i])) return refuse(Status::bad_request);
-        if (length >= UINT64_MAX / 10) return refuse(Status::bad_request);  // one digit more may overflow
-        length = length * 10 + uint64_t(value.data[i] - '0');
+        const uint64_t digit = uint64_t(value.data[i]) - '0';
+        if (digit > 9 || __builtin_mul_overflow(length, 10, &length) || __builtin_add_overflow(length, digit, &length))
+            return refuse(Status::bad_request);
     }
     head.facts |= Head::has_content_length;
     head.content_length = length > content_limit ? content_limit + 1 : uint32_t(length);
     return Parse::complete;
 }
 
-// The codings in the order in which they were applied, over one or several lines (RFC 9112 section 6.1).
-[[nodiscard]] Parse take_transfer_encoding(Bytes value, Head &head) {
-    head.facts |= Head::has_transfer_encoding;
-    while (value.size != 0) {
-        const Bytes coding = take_element(value);
-        if (coding.size == 0) continue;
+// The fields that are lists: the transfer codings in the order in which they were applied (RFC 9112 section 6.1), the
+// options of the connection (RFC 9110 section 7.6.1), the expectations (RFC 9110 section 10.1.1).
+enum class List : uint8_t { transfer_encoding, connection, expect };
+
+[[nodiscard]] Parse take_list_element(List list, Bytes element, Head &head) {
+    if (list == List::transfer_encoding) {
         if (head.says(Head::is_chunked)) return refuse(Status::bad_request);  // chunked twice, or not last
-        head.facts |= is_ignoring_case(coding, "chunked"_b) ? Head::is_chunked : Head::has_other_coding;
+        head.facts |= is_ignoring_case(element, "chunked"_b) ? Head::is_chunked : Head::has_other_coding;
+    } else if (list == List::expect) {
+        head.facts |= is_ignoring_case(element, "100-continue"_b) ? Head::expects_continue : Head::expects_other;
+    } else {
+        if (is_ignoring_case(element, "close"_b)) head.facts |= Head::closes;
+        if (is_ignoring_case(element, "keep-alive"_b)) head.facts |= Head::keeps_alive;
     }
     return Parse::complete;
 }
 
-[[gnu::noinline]] void take_connection(Bytes value, Head &head) {
-    while (value.size != 0) {
-        const Bytes option = take_element(value);
-        if (is_ignoring_case(option, "close"_b)) head.facts |= Head::closes;
-        if (is_ignoring_case(option, "keep-alive"_b)) head.facts |= Head::keeps_alive;
-    }
-}
-
-// What a field line of the message's framing or of the connection means.
+// What a field line of the message's framing or of the connection means. A list may go on in another line.
 [[nodiscard, gnu::noinline]] Parse take_known_field(Bytes name, Bytes value, Head &head) {
-    value = trim(value);
-    if (is_ignoring_case(name, "content-length"_b)) return take_content_length(value, head);
-    if (is_ignoring_case(name, "transfer-encoding"_b)) return take_transfer_encoding(value, head);
-    if (is_ignoring_case(name, "connection"_b)) take_connection(value, head);
-    if (is_ignoring_case(name, "expect"_b))
-        head.facts |= is_ignoring_case(value, "100-continue"_b) ? Head::expects_continue : Head::expects_other;
-    return Parse::complete;
+    List list = List::transfer_encoding;
+    if (is_ignoring_case(name, "transfer-encoding"_b)) head.facts |= Head::has_transfer_encoding;
+    else if (is_ignoring_case(name, "connection"_b)) list = List::connection;
+    else if (is_ignoring_case(name, "expect"_b)) list = List::expect;
+    else if (is_ignoring_case(name, "content-length"_b)) return take_content_length(trim(value), head);
+    else return Parse::complete;
+
+    Parse parse = Parse::complete;
+    while (value.size != 0 && parse == Parse::complete) {
+        const Bytes element = take_element(value);
+        if (element.size != 0) parse = take_list_element(list, element, head);
+    }
+    return parse;
 }
 
 // Whether a field name may be one that take_known_field knows: its length says mostly no.

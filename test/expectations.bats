@@ -10,7 +10,11 @@ teardown_file() { stop_server; }
 417 open - {POST}Expect: 100-continu\r\nContent-Length: 2\r\n\r\n20
 417 open - {POST}Expect: 100-continue, x\r\nContent-Length: 2\r\n\r\n20
 417 open - {POST}Expect: 100-continue;q=1\r\nContent-Length: 2\r\n\r\n20
-417 open - {POST}Expect:\r\nContent-Length: 2\r\n\r\n20
+417 open - {POST}Expect: x, 100-continue\r\nContent-Length: 2\r\n\r\n20
+417 open - {POST}Expect: ,x,\r\nContent-Length: 2\r\n\r\n20
+200 open 21 {POST}Expect:\r\nContent-Length: 2\r\n\r\n20
+200 open 21 {POST}Expect: , \t ,\r\nContent-Length: 2\r\n\r\n20
+200 open 21 {POST}Expect: ,100-continue, 100-Continue\r\nContent-Length: 2\r\n\r\n20
 417 open - GET /nowhere HTTP/1.1\r\nHost: a\r\nExpect: x{END}
 200 open 21 {POST}Expect: 100-continue\r\nContent-Length: 2\r\n\r\n20
 200 open 21 {POST}expect: 100-CONTINUE\r\nContent-Length: 2\r\n\r\n20

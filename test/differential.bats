@@ -1,0 +1,11 @@
+#!/usr/bin/env bats
+# The server and a plain reading of the RFCs (test/reference.py) take the same requests for good, refuse the same ones
+# with the same status, and see the same content in them.
+load helper
+setup_file() { start_server; }
+teardown_file() { stop_server; }
+
+@test "20,000 mutated requests are read as the reference reads them" {
+  run -0 timeout 100 python3 "$root/test/differential.py" "$server_port" --seed "${SEED:-$RANDOM}"
+  echo "# ${lines[-1]}" >&3
+}
