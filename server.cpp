@@ -1168,6 +1168,7 @@ consteval bool all_origin_form() {
 }
 static_assert(all_origin_form(), "a route's path starts with '/' (RFC 9112 section 3.2.1)");
 static_assert(route_count < 256, "a connection remembers its route in one byte");
+static_assert(size_t(Status::version_not_supported) < 16, "an exchange keeps its status in four bits");
 
 // The methods of the path of each row, one bit each, and of all paths together behind them.
 struct AllowedMethods {

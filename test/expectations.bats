@@ -20,6 +20,7 @@ teardown_file() { stop_server; }
 200 open 21 {POST}expect: 100-CONTINUE\r\nContent-Length: 2\r\n\r\n20
 200 open 21 {POST}Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0{END}
 200 open 1 {POST}Expect: 100-continue\r\n\r\n
+200 close 20 POST /baseline11 HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n20
 200 open ok {GET}Expect: 100-continue{END}
 404 open - POST /nowhere HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n20
 413 close - {POST}Expect: 100-continue\r\nContent-Length: 1048577{END}
