@@ -2,11 +2,12 @@
 """Measures what a request costs: mote beside the floor (test/floor.cpp) and, if it is installed, nginx.
 
 Each server runs with one worker on one CPU and wrk on another, if there are two. The servers take turns within a
-round, so that whatever else the machine does falls on all of them; figures are medians over the rounds, and the ratio
-is the median of the rounds' own ratios. CPU time is what the kernel counts for the server's threads
-(/proc/PID/task/*/schedstat), split into user and system as /proc/PID/task/*/stat has it, in clock ticks.
+round, in reverse order in every other one, so that whatever else the machine does falls on all of them; figures are
+medians over the rounds, and the ratio is the median of the rounds' own ratios. CPU time is what the kernel counts for
+the server's threads (/proc/PID/task/*/schedstat), split into user and system as /proc/PID/task/*/stat has it, in clock
+ticks.
 
-Environment: ROUNDS (3), SECONDS (2) a run, CONNECTIONS ("64 512"), PROFILES ("baseline pipelined short").
+Environment: ROUNDS (6), SECONDS (1) a run, CONNECTIONS ("64 512"), PROFILES ("baseline pipelined short").
 """
 import os
 import pathlib
@@ -22,8 +23,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
-SECONDS = int(os.environ.get("SECONDS", "2"))
+ROUNDS = int(os.environ.get("ROUNDS", "6"))
+SECONDS = int(os.environ.get("SECONDS", "1"))
 CONNECTIONS = [int(count) for count in os.environ.get("CONNECTIONS", "64 512").split()]
 PROFILES = os.environ.get("PROFILES", "baseline pipelined short").split()
 PIPELINED_REQUEST = b"GET /pipeline HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
@@ -153,8 +154,9 @@ def commands(profile, folder):
 def run(profile, connections, folder):
     rounds = {}
     memory = {}
-    for _ in range(ROUNDS):
-        for name, command in commands(profile, folder):
+    for number in range(ROUNDS):
+        servers = list(commands(profile, folder))
+        for name, command in reversed(servers) if number % 2 else servers:
             port = free_port()
             server = Server(command(port), port)
             try:
