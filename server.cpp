@@ -347,21 +347,23 @@ template <size_t size>
     return !differ<size - 1>(at, text);
 }
 
-// Whether `bytes` is `text` but for the case of letters. `text` is in lower case. `bytes` must hold no control bytes:
-// setting bit 5 turns CR into '-'. Compares words of eight bytes, the last of which overlaps, or single bytes.
-[[nodiscard, gnu::noinline]] bool is_ignoring_case(Bytes bytes, Bytes text) {
-    if (bytes.size != text.size) return false;
-    if (text.size >= sizeof(uint64_t)) {
-        const size_t last = text.size - sizeof(uint64_t);
-        for (size_t i = 0;; i = i + sizeof(uint64_t) < last ? i + sizeof(uint64_t) : last) {
-            constexpr uint64_t all_lower = 0x2020202020202020;
-            if ((load<uint64_t>(bytes.data + i) | all_lower) != load<uint64_t>(text.data + i)) return false;
-            if (i == last) return true;
-        }
+// Whether the `size` bytes at `at` are `text` but for the case of letters. `text` is in lower case. The bytes must hold
+// no control bytes: setting bit 5 turns CR into '-'. Compares words of four bytes, the last of which overlaps.
+[[nodiscard, gnu::always_inline]] inline bool is_ignoring_case(const char *at, const char *text, size_t size) {
+    const size_t last = size - sizeof(uint32_t);
+    for (size_t i = 0;; i = i + sizeof(uint32_t) < last ? i + sizeof(uint32_t) : last) {
+        if ((load<uint32_t>(at + i) | 0x20202020) != load<uint32_t>(text + i)) return false;
+        if (i == last) return true;
     }
-    for (size_t i = 0; i < text.size; i++)
-        if ((bytes.data[i] | 0x20) != text.data[i]) return false;
-    return true;
+}
+
+// Lists of words of at least four bytes, each with its size in front (in octal), 0 behind the last. The place of `word` in such a
+// list, whatever the case of its letters, or the number of words there are.
+[[nodiscard, gnu::noinline]] unsigned find_word(Bytes word, const char *list) {
+    unsigned place = 0;
+    for (size_t size; (size = uint8_t(*list++)) != 0; list += size, place++)
+        if (size == word.size && is_ignoring_case(word.data, list, size)) break;
+    return place;
 }
 
 // What a byte may be part of (RFC 9110 sections 5.5 and 5.6, RFC 3986 appendix A). NUL is part of nothing. "%" begins a
@@ -443,20 +445,18 @@ static_assert(sizeof(Vector) <= overread);
 [[nodiscard, gnu::hot, gnu::noinline]] const char *skip(Class kind, const char *at) { return skip_by_bytes(kind, at); }
 #endif
 
-// `value` without the optional white space around it (RFC 9110 section 5.6.3).
-[[nodiscard]] constexpr Bytes trim(Bytes value) {
-    while (value.size != 0 && is(Class::white, value.data[0])) value = value.after(1);
-    while (value.size != 0 && is(Class::white, value.data[value.size - 1])) value.size--;
-    return value;
+// OWS (RFC 9110 section 5.6.3)
+[[nodiscard]] constexpr bool is_white(char byte) { return byte == ' ' || byte == '\t'; }
+
+[[nodiscard, gnu::always_inline]] inline const char *skip_white(const char *at) {
+    while (is_white(*at)) at++;
+    return at;
 }
 
-// Takes the next element off a comma-separated list (RFC 9110 section 5.6.1); it may be empty.
-[[nodiscard, gnu::noinline]] Bytes take_element(Bytes &list) {
-    size_t size = 0;
-    while (size < list.size && list.data[size] != ',') size++;
-    const Bytes element = trim(list.first(size));
-    list = list.after(size < list.size ? size + 1 : size);
-    return element;
+// The value of a hexadecimal digit, or more than 15.
+[[nodiscard, gnu::always_inline]] constexpr uint32_t hex_value(char byte) {
+    const uint32_t digit = uint32_t(byte) - '0', letter = (uint32_t(byte) | 0x20) - 'a';
+    return digit <= 9 ? digit : letter <= 5 ? letter + 10 : UINT32_MAX;
 }
 
 // Texts that are only looked up on rare paths stand one behind the other, each ended by LF: a list of them costs no
@@ -517,31 +517,31 @@ struct [[gnu::packed]] Integer {
     // The odd ones have a minus sign.
     enum class State : uint8_t { start, minus, digits, negative_digits, end, negative_end, not_an_integer };
 
-    int64_t negated;  // minus the magnitude: there is one negative integer more than positive ones
+    int64_t negated;  // minus the magnitude: there is one negative integer more than positive ones; 0 if not an integer
     State state;
 
-    void take(Bytes piece) {
-        for (size_t i = 0; i < piece.size; i++) take(piece.data[i]);
-    }
-
-    [[gnu::always_inline]] void take(char byte) {
-        const unsigned digit = unsigned(byte) - '0';
-        if (digit <= 9 && state <= State::negative_digits) [[likely]] {
-            int64_t taken = negated;
-            const bool overflows =
-                __builtin_mul_overflow(taken, 10, &taken) || __builtin_sub_overflow(taken, int64_t(digit), &taken);
-            negated = taken;
-            state = overflows ? State::not_an_integer : State(2 | (uint8_t(state) & 1));
-        } else {
-            state = behind_other(state, byte);
+    [[gnu::hot, gnu::noinline]] void take(Bytes piece) {
+        int64_t taken = negated;
+        State now = state;
+        for (size_t i = 0; i < piece.size; i++) {
+            const unsigned digit = unsigned(piece.data[i]) - '0';
+            if (digit <= 9 && now <= State::negative_digits) [[likely]] {
+                now = State(2 | (uint8_t(now) & 1));
+                if (__builtin_mul_overflow(taken, 10, &taken) || __builtin_sub_overflow(taken, int64_t(digit), &taken))
+                    [[unlikely]]
+                    now = State::not_an_integer;
+            } else {
+                now = behind_other(now, piece.data[i]);
+            }
         }
+        const bool is_too_large = taken == INT64_MIN && (uint8_t(now) & 1) == 0;
+        state = is_too_large ? State::not_an_integer : now;
+        negated = state == State::not_an_integer ? 0 : taken;
     }
 
     // The integer, in two's complement; 0 if there was none.
-    [[nodiscard]] constexpr uint64_t value() const {
-        if (state == State::negative_digits || state == State::negative_end) return uint64_t(negated);
-        const bool is_positive = (state == State::digits || state == State::end) && negated != INT64_MIN;
-        return is_positive ? -uint64_t(negated) : 0;
+    [[nodiscard, gnu::always_inline]] constexpr uint64_t value() const {
+        return (uint8_t(state) & 1) != 0 ? uint64_t(negated) : -uint64_t(negated);
     }
 
 private:
@@ -605,17 +605,17 @@ enum class Framing : uint8_t { no_content, content_length, chunked, invalid, unk
 
 // What a request head says, as far as it matters here.
 struct Head {
-    enum Fact : unsigned {  // a set of them
-        has_host = 1,
-        is_http_1_0 = 1 << 1,
-        closes = 1 << 2,       // Connection: close
-        keeps_alive = 1 << 3,  // Connection: keep-alive
-        expects_continue = 1 << 4,
-        expects_other = 1 << 5,
-        has_content_length = 1 << 6,
-        has_transfer_encoding = 1 << 7,
-        is_chunked = 1 << 8,
-        has_other_coding = 1 << 9,
+    enum Fact : unsigned {            // a set of them
+        has_content_length = 1 << 0,  // in the order of field_words
+        has_transfer_encoding = 1 << 1,
+        is_chunked = 1 << 4,  // in the order of element_words
+        has_other_coding = 1 << 5,
+        expects_continue = 1 << 6,
+        expects_other = 1 << 7,
+        closes = 1 << 8,       // Connection: close
+        keeps_alive = 1 << 9,  // Connection: keep-alive
+        has_host = 1 << 11,
+        is_http_1_0 = 1 << 12,
     };
 
     Method method = Method::unknown;
@@ -750,52 +750,50 @@ struct Taken {
     return take_request_line(cursor, head);
 }
 
+// The fields that say something about the message's framing or the connection: the first is a number, the others are
+// lists of words. They are the transfer codings in the order in which they were applied (RFC 9112 section 6.1), the
+// expectations (RFC 9110 section 10.1.1), and the options of the connection (RFC 9110 section 7.6.1).
+constexpr char field_words[] = "\016content-length\021transfer-encoding\006expect\012connection";
+enum FieldWord : unsigned { content_length, transfer_encoding, expect, connection, unknown_field };
+
+// What is looked for in each list, and the fact that its first word stands for. The next facts stand for the next
+// words, the one behind them for all others.
+struct ElementWords {
+    char words[18];
+    uint8_t first_fact;
+};
+constexpr ElementWords element_words[] = {{"\007chunked", 4}, {"\014100-continue", 6}, {"\005close\012keep-alive", 8}};
+
 // Content-Length = 1*DIGIT (RFC 9110 section 8.6). A list, even of equal values, is a smuggling attempt.
 [[nodiscard]] Parse take_content_length(Bytes value, Head &head) {
-    if (head.says(Head::has_content_length) || value.size == 0) return refuse(Status::bad_request);
-    uint64_t length = 0;
-    for (size_t i = 0; i < value.size; i++) {
-        const uint64_t digit = uint64_t(value.data[i]) - '0';
-        if (digit > 9 || __builtin_mul_overflow(length, 10, &length) || __builtin_add_overflow(length, digit, &length))
-            return refuse(Status::bad_request);
-    }
+    Integer length{};
+    length.take(value);
+    const bool is_valid = length.state == Integer::State::digits || length.state == Integer::State::end;
+    if (head.says(Head::has_content_length) || !is_valid) return refuse(Status::bad_request);
     head.facts |= Head::has_content_length;
-    head.content_length = length > content_limit ? content_limit + 1 : uint32_t(length);
+    head.content_length = length.value() > content_limit ? content_limit + 1 : uint32_t(length.value());
     return Parse::complete;
 }
 
-// The fields that are lists: the transfer codings in the order in which they were applied (RFC 9112 section 6.1), the
-// options of the connection (RFC 9110 section 7.6.1), the expectations (RFC 9110 section 10.1.1).
-enum class List : uint8_t { transfer_encoding, connection, expect };
-
-[[nodiscard]] Parse take_list_element(List list, Bytes element, Head &head) {
-    if (list == List::transfer_encoding) {
-        if (head.says(Head::is_chunked)) return refuse(Status::bad_request);  // chunked twice, or not last
-        head.facts |= is_ignoring_case(element, "chunked"_b) ? Head::is_chunked : Head::has_other_coding;
-    } else if (list == List::expect) {
-        head.facts |= is_ignoring_case(element, "100-continue"_b) ? Head::expects_continue : Head::expects_other;
-    } else {
-        if (is_ignoring_case(element, "close"_b)) head.facts |= Head::closes;
-        if (is_ignoring_case(element, "keep-alive"_b)) head.facts |= Head::keeps_alive;
-    }
-    return Parse::complete;
-}
-
-// What a field line of the message's framing or of the connection means. A list may go on in another line.
+// What a field line of the message's framing or of the connection means; CR stands behind its value. A list (RFC 9110
+// section 5.6.1) may have empty elements, and may go on in another line.
 [[nodiscard, gnu::noinline]] Parse take_known_field(Bytes name, Bytes value, Head &head) {
-    List list = List::transfer_encoding;
-    if (is_ignoring_case(name, "transfer-encoding"_b)) head.facts |= Head::has_transfer_encoding;
-    else if (is_ignoring_case(name, "connection"_b)) list = List::connection;
-    else if (is_ignoring_case(name, "expect"_b)) list = List::expect;
-    else if (is_ignoring_case(name, "content-length"_b)) return take_content_length(trim(value), head);
-    else return Parse::complete;
-
-    Parse parse = Parse::complete;
-    while (value.size != 0 && parse == Parse::complete) {
-        const Bytes element = take_element(value);
-        if (element.size != 0) parse = take_list_element(list, element, head);
+    const unsigned field = find_word(name, field_words);
+    if (field == content_length) return take_content_length(value, head);
+    if (field == unknown_field) return Parse::complete;
+    head.facts |= 1u << field;
+    const ElementWords &known = element_words[field - transfer_encoding];
+    for (const char *at = value.data;;) {
+        while (is_white(*at) || *at == ',') at++;
+        if (*at == '\r') return Parse::complete;
+        const char *const element = at;
+        const char *end = at;  // of the element, without the white space behind it
+        for (; *at != ',' && *at != '\r'; at++)
+            if (!is_white(*at)) end = at + 1;
+        if (field == transfer_encoding && head.says(Head::is_chunked))  // chunked twice, or not last
+            return refuse(Status::bad_request);
+        head.facts |= 1u << (known.first_fact + find_word({element, size_t(end - element)}, known.words));
     }
-    return parse;
 }
 
 // Whether a field name may be one that take_known_field knows: its length says mostly no.
@@ -804,11 +802,6 @@ enum class List : uint8_t { transfer_encoding, connection, expect };
     constexpr uint32_t known = bit(sizeof "content-length" - 1) | bit(sizeof "transfer-encoding" - 1) |
                                bit(sizeof "connection" - 1) | bit(sizeof "expect" - 1);
     return name_size < 32 && (known >> name_size & 1) != 0;
-}
-
-[[nodiscard, gnu::always_inline]] inline const char *skip_white(const char *at) {
-    while (*at == ' ' || *at == '\t') at++;
-    return at;
 }
 
 // field-name ":" OWS field-value OWS CRLF (RFC 9112 section 5), as often as there are, and the empty line.
@@ -989,7 +982,7 @@ consteval bool chunk_steps_are_in_order() {
 static_assert(chunk_steps_are_in_order(), "the steps of a state stand together");
 
 // One byte of what stands around the chunks' data. Complete means that the byte was right, not that the content is.
-[[nodiscard, gnu::always_inline]] inline Parse take_chunk_byte(Content &content, char byte) {
+[[nodiscard, gnu::cold, gnu::noinline]] Parse take_chunk_byte(Content &content, char byte) {
     const Content::State from = content.state;
     const ChunkStep *step = chunk_steps + chunk_index.first[size_t(from)];
     for (;; step++) {
@@ -999,8 +992,7 @@ static_assert(chunk_steps_are_in_order(), "the steps of a state stand together")
     content.state = step->to;
     bool is_overhead = content.state >= At::extension_gap;
     if (content.state == At::size) {
-        const uint32_t digit = byte <= '9' ? uint32_t(byte - '0') : uint32_t((byte | 0x20) - 'a' + 10);
-        const uint32_t size = content.left * 16 + digit;
+        const uint32_t size = content.left * 16 + hex_value(byte);
         if (size > content.budget) return refuse(Status::content_too_large);
         content.left = size & counted_bits;
         is_overhead = size == 0 && from != At::size_start;  // leading zeros have no other bound
@@ -1017,6 +1009,29 @@ static_assert(chunk_steps_are_in_order(), "the steps of a state stand together")
     return Parse::complete;
 }
 
+// The same for what nearly always stands there, if it has arrived whole: the line end behind a chunk, a size without
+// leading zeros and extensions, the end without trailers. Returns `at` if it is anything else.
+[[nodiscard, gnu::always_inline]] inline const char *skip_common_chunk_bytes(Content &content, const char *at) {
+    if (content.state == At::data_cr && stands_at(at, "\r\n")) {
+        content.state = At::size_start;
+        at += 2;
+    }
+    if (content.state != At::size_start) return at;
+    if (stands_at(at, "0\r\n\r\n")) {
+        content.state = At::none;
+        return at + 5;
+    }
+    uint32_t size = 0;
+    const char *end = at;
+    if (*at != '0')
+        for (uint32_t digit; size <= content.budget && (digit = hex_value(*end)) <= 15; end++) size = size * 16 + digit;
+    if (size == 0 || size > content.budget || !stands_at(end, "\r\n")) return at;
+    content.budget = (content.budget - size) & counted_bits;
+    content.left = size & counted_bits;
+    content.state = At::data;
+    return end + 2;
+}
+
 // Moves `cursor` through the content and hands its pieces to `take_piece` as they come by.
 template <typename TakePiece>
 [[nodiscard, gnu::always_inline]] inline Parse take_content(Cursor &cursor, Content &content, TakePiece take_piece) {
@@ -1028,6 +1043,8 @@ template <typename TakePiece>
             content.left = (content.left - uint32_t(size)) & counted_bits;
             if (content.left != 0) return Parse::incomplete;
             content.state = content.state == Content::State::data ? Content::State::data_cr : Content::State::none;
+        } else if (const char *const at = skip_common_chunk_bytes(content, cursor.at); at != cursor.at) [[likely]] {
+            cursor.at = at;
         } else {
             const Parse parse = take_chunk_byte(content, *cursor.at);
             if (parse != Parse::complete) return parse;
@@ -1133,8 +1150,10 @@ void add_query(Exchange &exchange, Bytes query) {
     const char *const end = at + query.size;
     while (at != end) {
         if (const char byte = *at++; byte != '=') continue;  // the name, or the "&" behind the last value
+        const char *const value = at;
+        while (at != end && *at != '&') at++;
         Integer integer{};
-        for (; at != end && *at != '&'; at++) integer.take(*at);
+        integer.take({value, size_t(at - value)});
         exchange.sum += integer.value();
     }
 }
@@ -1804,11 +1823,12 @@ struct Options {
 [[nodiscard, gnu::cold, gnu::noinline]] uint64_t take_number(const char *argument, uint64_t largest) {
     if (argument == nullptr) end_on_bad_argument("a number is missing", "");
     Integer number{};
-    for (const char *at = argument; *at != '\0'; at++) number.take({at, 1});
-    if (!is(Class::digit, *argument) || number.state != Integer::State::digits ||
-        uint64_t(-number.negated) - 1 >= largest)
-        end_on_bad_argument("not a number in range: ", argument);
-    return uint64_t(-number.negated);
+    size_t size = 0;
+    while (argument[size] != '\0') size++;
+    number.take({argument, size});
+    const bool is_valid = is(Class::digit, *argument) && number.state == Integer::State::digits;
+    if (!is_valid || number.value() - 1 >= largest) end_on_bad_argument("not a number in range: ", argument);
+    return number.value();
 }
 
 [[nodiscard, gnu::cold]] Options take_options(const char *const *arguments) {

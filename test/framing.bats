@@ -48,8 +48,11 @@ ROWS
 
 @test "a Content-Length that overflows is refused as malformed" {
   check_rows <<'ROWS'
-413 close - {POST}Content-Length: 18446744073709551609\r\n\r\n
-413 close - {POST}Content-Length: 18446744073709551615\r\n\r\n
+413 close - {POST}Content-Length: 9223372036854775807\r\n\r\n
+400 close - {POST}Content-Length: 9223372036854775808\r\n\r\n
+400 close - {POST}Content-Length: 9223372036854775808 \r\n\r\n
+400 close - {POST}Content-Length: 9223372036854775809\r\n\r\n
+400 close - {POST}Content-Length: 18446744073709551615\r\n\r\n
 400 close - {POST}Content-Length: 18446744073709551620\r\n\r\n
 400 close - {POST}Content-Length: 184467440737095516150\r\n\r\n
 400 close - {POST}Content-Length: 18446744073709551616\r\n\r\n

@@ -327,7 +327,7 @@ def add_content_length(request, value):
         if byte not in DIGIT:
             raise Refusal(400)
         length = 10 * length + byte - 0x30
-    if value == b"" or length >= 2**64:
+    if value == b"" or length >= 2**63:
         raise Refusal(400)
     request.content_length = length
 
