@@ -24,7 +24,7 @@ namespace {
 // ---- Tunables --------------------------------------------------------------------------------------------------
 // Every number that someone may want to change. Sizes are in bytes; the assertions tie together what must agree.
 
-constexpr char version[] = "0.1.0";
+#define MOTE_VERSION "0.1.0"  // a macro, to be a part of longer texts
 
 constexpr uint16_t default_port = 8080;
 constexpr size_t worker_limit = 1024;           // the most that --threads takes
@@ -48,11 +48,20 @@ constexpr uint32_t content_limit = 1024 * 1024;     // of one request, chunks ad
 constexpr uint16_t extension_limit = 4096;          // all chunk extensions of a request, and leading zeros of its sizes
 constexpr uint16_t trailer_limit = 4096;            // all trailer fields of a request
 constexpr uint32_t linger_limit = 2 * 1024 * 1024;  // thrown away behind a refusal before the connection is closed
-constexpr uint8_t linger_timeout_s = 2;             // and for how long, to the second's end
+
+// How long a connection may take for what it is at, in seconds, to the end of the last one.
+constexpr uint8_t head_timeout = 10;     // from accept or the first byte of a request to the end of its head
+constexpr uint8_t content_timeout = 30;  // from there to the end of its content
+constexpr uint8_t idle_timeout = 60;     // from an answer to the next request
+constexpr uint8_t send_timeout = 20;     // until the peer has taken the answers that were held up
+constexpr uint8_t linger_timeout = 2;    // until it has closed behind the last answer
+
+constexpr int64_t drain_tick_ms = 250;  // the clock's period once the server is to end: see drain()
+constexpr int64_t drain_limit_s = 4;    // then it ends, whatever is still open
 
 static_assert(input_size >= 2 * head_limit, "a head held back must leave room in the input buffer for the next bytes");
-constexpr uint32_t counted_bits = (1 << 24) - 1;  // a connection counts them down in 24 bits
-static_assert(content_limit <= counted_bits && linger_limit <= counted_bits);
+static_assert(head_timeout < 128 && content_timeout < 128 && idle_timeout < 128 && send_timeout < 128,
+              "deadlines are kept modulo 256 ticks");
 static_assert(stack_size % 16 == 0, "the stack pointer is aligned where a thread starts");
 static_assert(request_line_limit < head_limit, "a request line is part of the head");
 static_assert(answer_limit <= output_size, "an empty output buffer must take any answer");
@@ -175,10 +184,10 @@ asm(".globl _start\n"
 #endif
 
 // The kernel's constants, by its names and in its headers' groups.
-constexpr long EINTR = 4, EAGAIN = 11, ENOMEM = 12, EMFILE = 24, ENFILE = 23, ENOBUFS = 105;
+constexpr long EPERM = 1, EINTR = 4, EAGAIN = 11, ENOMEM = 12, ENFILE = 23, EMFILE = 24, ENOBUFS = 105;
 constexpr int AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000;
-constexpr int SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_REUSEPORT = 15, IPPROTO_TCP = 6, TCP_NODELAY = 1;
-constexpr int MSG_NOSIGNAL = 0x4000, SHUT_WR = 1;
+constexpr int SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_LINGER = 13, SO_REUSEPORT = 15, SO_ATTACH_FILTER = 26;
+constexpr int IPPROTO_TCP = 6, TCP_NODELAY = 1, MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1;
 constexpr uint32_t EPOLLIN = 0x1, EPOLLPRI = 0x2, EPOLLOUT = 0x4, EPOLLRDHUP = 0x2000, EPOLLET = 1u << 31;
 constexpr int EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3;
 constexpr unsigned long CLONE_VM = 0x100, CLONE_FS = 0x200, CLONE_SIGHAND = 0x800, CLONE_THREAD = 0x10000,
@@ -205,6 +214,19 @@ struct rlimit64 {
     uint64_t rlim_cur;
     uint64_t rlim_max;
 };
+struct linger_option {  // the kernel's struct linger
+    int on;
+    int seconds;
+};
+struct sock_filter {  // an instruction of classic BPF
+    uint16_t code;
+    uint8_t jump_if_true, jump_if_false;
+    uint32_t k;
+};
+struct sock_fprog {
+    uint16_t length;
+    const sock_filter *filter;
+};
 using sigset = uint64_t;  // bit n - 1 is signal n
 struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
     uint64_t bits[8192 / 64];
@@ -215,6 +237,11 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
 // Bytes received, 0 at the peer's end of stream, or -errno.
 [[nodiscard, gnu::always_inline]] inline long recv(int socket, char *into, size_t size) {
     return trap(Sys::recvfrom, socket, address(into), long(size), 0, 0);  // no address: its size does not matter
+}
+// Whether something has arrived that was not received yet, be it the end of the stream or an error.
+[[nodiscard]] inline bool has_input(int socket) {
+    char byte;
+    return trap(Sys::recvfrom, socket, address(&byte), 1, MSG_PEEK, 0) != -EAGAIN;
 }
 // Bytes taken, perhaps fewer than given, or -errno. A broken connection is an error, not a signal.
 [[nodiscard, gnu::always_inline]] inline long send(int socket, const char *data, size_t size) {
@@ -233,7 +260,7 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
     return trap(Sys::write, descriptor, address(data), long(size));
 }
 [[nodiscard]] inline long socket(int family, int type) { return trap(Sys::socket, family, type, 0); }
-[[nodiscard]] inline long setsockopt(int socket, int level, int option, const int &value) {
+[[nodiscard]] inline long setsockopt(int socket, int level, int option, const auto &value) {
     return trap(Sys::setsockopt, socket, level, option, address(&value), sizeof value);
 }
 [[nodiscard]] inline long bind(int socket, const sockaddr_in &to) {
@@ -282,9 +309,10 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
 [[nodiscard]] inline long block_signals(const sigset &signals) {
     return trap(Sys::rt_sigprocmask, SIG_BLOCK, address(&signals), 0, sizeof signals);
 }
-// The number of a pending signal out of `signals`, waiting for one if need be, or -errno.
-[[nodiscard]] inline long wait_for_signal(const sigset &signals) {
-    return trap(Sys::rt_sigtimedwait, address(&signals), 0, 0, sizeof signals);
+// The number of a pending signal out of `signals`, waiting for one for as long as `limit` if need be, or -errno. It is
+// -EAGAIN when the time is over and -EINTR when the process was stopped and continued meanwhile.
+[[nodiscard]] inline long wait_for_signal(const sigset &signals, const timespec *limit) {
+    return trap(Sys::rt_sigtimedwait, address(&signals), 0, address(limit), sizeof signals);
 }
 [[noreturn]] inline void exit_group(int status) {
     (void)trap(Sys::exit_group, status);
@@ -512,7 +540,7 @@ template <size_t size> [[gnu::always_inline]] inline char *put(char *at, const c
     copy<size - 1>(at, text);
     return at + (size - 1);
 }
-[[gnu::always_inline]] inline char *put(char *at, Bytes text) {
+[[gnu::noinline]] char *put(char *at, Bytes text) {
     for (size_t i = 0; i < text.size; i++) *at++ = text.data[i];
     return at;
 }
@@ -576,6 +604,7 @@ enum class Status : uint8_t {
     bad_request,
     not_found,
     method_not_allowed,
+    request_timeout,
     content_too_large,
     uri_too_long,
     expectation_failed,
@@ -590,6 +619,7 @@ constexpr Bytes status_texts = "200 OK\r\n"
                                "400 Bad Request\r\n"
                                "404 Not Found\r\n"
                                "405 Method Not Allowed\r\n"
+                               "408 Request Timeout\r\n"
                                "413 Content Too Large\r\n"
                                "414 URI Too Long\r\n"
                                "417 Expectation Failed\r\n"
@@ -640,7 +670,7 @@ struct Taken {
 };
 
 // At a byte that does not belong: the message is wrong, or it has not arrived any further.
-[[nodiscard]] constexpr Taken incomplete_or_bad(Cursor cursor) {
+[[nodiscard, gnu::cold, gnu::noinline]] Taken incomplete_or_bad(Cursor cursor) {
     return {cursor.at, cursor.at == cursor.end ? Parse::incomplete : refuse(Status::bad_request)};
 }
 
@@ -878,7 +908,7 @@ constexpr ElementWords element_words[] = {{"\007chunked", 4}, {"\014100-continue
 }
 
 // Where a connection stands inside a request's content. Nothing of the content itself is kept.
-struct [[gnu::packed]] Content {
+struct Content {
     enum class State : uint8_t {
         none,    // between requests: a head comes next
         length,  // content with a Content-Length
@@ -905,15 +935,31 @@ struct [[gnu::packed]] Content {
     };
 
     State state;
-    uint32_t left : 24;    // of the content or of the chunk
-    uint32_t budget : 24;  // of what further chunks may bring
-    uint16_t overhead;     // what chunk extensions, later trailers may still have
+    uint32_t left;      // of the content or of the chunk
+    uint32_t budget;    // of what further chunks may bring
+    uint32_t overhead;  // what chunk extensions, later trailers may still have
 };
 
 [[nodiscard]] constexpr Content begin_content(Framing framing, uint32_t content_length) {
-    if (framing == Framing::content_length) return {Content::State::length, content_length & counted_bits, 0, 0};
+    if (framing == Framing::content_length) return {Content::State::length, content_length, 0, 0};
     return {Content::State::size_start, 0, content_limit, extension_limit};
 }
+
+// The same as a connection keeps it between two arrivals.
+struct [[gnu::packed]] StoredContent {
+    Content::State state;
+    uint64_t counts;  // left in 24 bits, budget in 24, overhead in 16
+
+    [[gnu::always_inline]] constexpr void store(const Content &content) {
+        state = content.state;
+        counts = content.left | uint64_t(content.budget) << 24 | uint64_t(content.overhead) << 48;
+    }
+    [[nodiscard, gnu::always_inline]] constexpr Content loaded() const {
+        constexpr uint32_t mask = (1 << 24) - 1;
+        return {state, uint32_t(counts) & mask, uint32_t(counts >> 24) & mask, uint32_t(counts >> 48)};
+    }
+};
+static_assert(content_limit < 1 << 24 && extension_limit <= UINT16_MAX && trailer_limit <= UINT16_MAX);
 
 // What may stand around the chunks' data (RFC 9112 section 7.1): in the state `from`, a byte that matches leads to the
 // state `to`. The first step that matches counts; a byte that matches none is refused.
@@ -1000,7 +1046,7 @@ static_assert(chunk_steps_are_in_order(), "the steps of a state stand together")
     if (content.state == At::size) {
         const uint32_t size = content.left * 16 + hex_value(byte);
         if (size > content.budget) return refuse(Status::content_too_large);
-        content.left = size & counted_bits;
+        content.left = size;
         is_overhead = size == 0 && from != At::size_start;  // leading zeros have no other bound
     }
     if (is_overhead && content.overhead-- == 0)
@@ -1032,8 +1078,8 @@ static_assert(chunk_steps_are_in_order(), "the steps of a state stand together")
     if (*at != '0')
         for (uint32_t digit; size <= content.budget && (digit = hex_value(*end)) <= 15; end++) size = size * 16 + digit;
     if (size == 0 || size > content.budget || !stands_at(end, "\r\n")) return at;
-    content.budget = (content.budget - size) & counted_bits;
-    content.left = size & counted_bits;
+    content.budget -= size;
+    content.left = size;
     content.state = At::data;
     return end + 2;
 }
@@ -1046,7 +1092,7 @@ template <typename TakePiece>
             const size_t size = cursor.left() < content.left ? cursor.left() : content.left;
             take_piece(Bytes{cursor.at, size});
             cursor.at += size;
-            content.left = (content.left - uint32_t(size)) & counted_bits;
+            content.left -= uint32_t(size);
             if (content.left != 0) return Parse::incomplete;
             content.state = content.state == Content::State::data ? Content::State::data_cr : Content::State::none;
         } else if (const char *const at = skip_common_chunk_bytes(content, cursor.at); at != cursor.at) [[likely]] {
@@ -1078,7 +1124,7 @@ struct [[gnu::packed]] Exchange {
     Integer integer;    // the route's own: the one in the content
     uint8_t route;      // index in `routes`; where the status is not ok, of any row that has the path
     Status status : 4;  // not ok: answered with this and not by the route
-    Persistence persistence : 2;
+    Persistence persistence : 3;
     bool is_head : 1;  // answered without content
 };
 
@@ -1097,6 +1143,7 @@ constexpr size_t date_size = sizeof "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" - 
 struct Answer {
     char *at;
     const char *date;  // the Date field line, date_size bytes
+    bool is_draining;  // no connection is kept behind the answer to all that has arrived on it
 
     // A whole response with `content`.
     [[gnu::always_inline]] inline void text(const Exchange &exchange, Bytes content) {
@@ -1329,54 +1376,78 @@ void take_piece(Exchange &exchange, Bytes piece) {
 struct Connection {
     enum class State : uint8_t {
         closed,
-        receiving,     // a block, if any, holds a partial head
-        sending,       // the block holds output, and input that must wait for it; nothing is received
-        sending_last,  // the same, and the connection ends behind that output
-        lingering,     // all is sent, and our end of stream too; what still arrives is thrown away
+        accepted,           // nothing has come yet
+        idle,               // all that has come is answered
+        receiving_head,     // the block holds a part of a head
+        receiving_content,  // a head has come, and not yet all of its content
+        sending,            // the block holds output, and input that must wait for it; nothing is received
+        sending_last,       // the same, and the connection ends behind that output
+        lingering,          // all is sent, and our end of stream too; what still arrives is thrown away
     };
 
     Exchange exchange;
     State state;
-    uint16_t block;    // index in the worker's blocks plus one; 0: none
-    uint8_t deadline;  // while lingering: the worker's tick at which it ends
-    Content content;   // while lingering, `left` counts what may still be thrown away
+    uint16_t block;         // index in the worker's blocks plus one; 0: none
+    uint8_t deadline;       // the worker's tick at which the state's time is over
+    StoredContent content;  // while lingering, `counts` is what may still be thrown away
+
+    [[nodiscard, gnu::always_inline]] inline bool receives() const {
+        return uint8_t(state) - 1u <= uint8_t(State::receiving_content) - 1u;
+    }
 };
 static_assert(sizeof(Connection) == 32, "two connections share a cache line, none straddles one");
 
+// How many ticks a connection may stay in each state. The first one may be near.
+constexpr uint8_t timeouts[] = {0,
+                                head_timeout + 1,
+                                idle_timeout + 1,
+                                head_timeout + 1,
+                                content_timeout + 1,
+                                send_timeout + 1,
+                                send_timeout + 1,
+                                linger_timeout + 1};
+
 // What a connection holds back. The small things first: a partial head then takes up one page.
-struct Block {
+struct alignas(4096) Block {
     uint32_t output_begin, output_end;  // what of `output` is not sent yet
     uint32_t input_end;                 // how much of `input` is in use
-    uint16_t next_free;                 // while free: index plus one of the next free block
     char input[input_size];
     char output[output_size];
 };
+
+// The table of connections is looked through in groups, to pass over those in which none is open.
+constexpr size_t group_size = 128;
+constexpr size_t group_count = (reserved_descriptors + connection_limit + group_size - 1) / group_size;
+static_assert(group_size <= UINT8_MAX);
 
 // All that a worker works with, laid out once and never moved. The kernel maps it zeroed, page by page on first use.
 // Every page that is touched between two system calls costs an address translation, so what a request uses shares
 // pages: the top of the stack with the start of the output, the worker's state and events with the start of the input.
 struct alignas(4096) Worker {
-    int listener;
+    int listener;  // -1 once it is closed
     int epoll;
-    int timer;
+    int timer;  // the clock
+    int stop;   // readable when the server is to end; the same in all workers
     bool is_ticking;
     bool is_accepting;
-    uint16_t free_block;    // index plus one of the block given back last
-    uint16_t fresh_blocks;  // how many blocks were never used; they are the last ones
-    uint8_t ticks;          // modulo 256
+    bool is_draining;
+    uint8_t ticks;  // modulo 256
     uint32_t connection_count;
-    int socket_end;  // no connection has this socket or a higher one
+    uint32_t *running_workers;  // those that have not drained yet; atomic
     char date[date_size];
     alignas(64) epoll_event events[events_per_wait];
+    uint8_t group_sizes[group_count];  // how many connections are open in each group of the table
+    bool is_taken[block_count];        // which blocks belong to a connection
     alignas(64) char input[input_size + overread];
 
     alignas(4096) char stack[stack_size];  // an overflow runs into the end of the input buffer, which is rarely used
     char output[output_size];
 
-    alignas(64) Connection connections[reserved_descriptors + connection_limit];
+    alignas(64) Connection connections[group_count * group_size];
     Block blocks[block_count];
 
     [[nodiscard]] Block &block_of(const Connection &connection) { return blocks[connection.block - 1]; }
+    [[nodiscard]] int socket_of(const Connection &connection) const { return int(&connection - connections); }
 };
 static_assert(block_count < UINT16_MAX, "a block's index plus one is kept in 16 bits");
 
@@ -1386,22 +1457,8 @@ constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
 // What is known about the socket behind the bytes that were received last.
 enum class Arrival : uint8_t { drained, perhaps_more };
 
-// A block for the connection, or nullptr if there is none left.
-[[nodiscard]] Block *take_block(Worker &worker, Connection &connection) {
-    if (worker.free_block != 0) {  // the block used last, so that few pages are in use
-        connection.block = worker.free_block;
-        worker.free_block = worker.block_of(connection).next_free;
-    } else {
-        if (worker.fresh_blocks == 0) return nullptr;
-        connection.block = uint16_t(block_count - worker.fresh_blocks + 1);
-        worker.fresh_blocks--;
-    }
-    return &worker.block_of(connection);
-}
-
 [[gnu::cold, gnu::noinline]] void give_back_block(Worker &worker, Connection &connection) {
-    worker.block_of(connection).next_free = worker.free_block;
-    worker.free_block = connection.block;
+    worker.is_taken[connection.block - 1] = false;
     connection.block = 0;
 }
 
@@ -1411,12 +1468,19 @@ enum class Arrival : uint8_t { drained, perhaps_more };
     (void)epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.listener, EPOLLIN);  // a registered pair cannot fail
 }
 
-void close_connection(Worker &worker, int socket) {
-    Connection &connection = worker.connections[socket];
+// From now on the connection is in `state`, and has the time that this state has.
+[[gnu::noinline]] void enter(const Worker &worker, Connection &connection, Connection::State state) {
+    connection.state = state;
+    connection.deadline = uint8_t(worker.ticks + timeouts[size_t(state)]);
+}
+
+void close_connection(Worker &worker, Connection &connection) {
     if (connection.block != 0) [[unlikely]]
         give_back_block(worker, connection);
     connection.state = Connection::State::closed;
     worker.connection_count--;
+    const int socket = worker.socket_of(connection);
+    worker.group_sizes[size_t(socket) / group_size]--;
     (void)close(socket);  // the descriptor is free whatever close answers
     if (!worker.is_accepting) [[unlikely]]
         resume_accepting(worker);
@@ -1432,12 +1496,17 @@ void close_connection(Worker &worker, int socket) {
 }
 
 // Puts away what of the output and input buffers cannot be used yet. False if the connection had to be closed.
-[[nodiscard, gnu::cold, gnu::noinline]] bool hold_back(Worker &worker, int socket, Bytes output, Bytes input) {
-    Block *const block = take_block(worker, worker.connections[socket]);
-    if (block == nullptr) {
-        close_connection(worker, socket);
+[[nodiscard, gnu::cold, gnu::noinline]] bool hold_back(Worker &worker, Connection &connection, Bytes output,
+                                                       Bytes input) {
+    uint16_t index = 0;  // the first free one, so that few pages are in use
+    while (index < block_count && worker.is_taken[index]) index++;
+    if (index == block_count) {
+        close_connection(worker, connection);
         return false;
     }
+    connection.block = index + 1;
+    Block *const block = worker.blocks + index;
+    worker.is_taken[index] = true;
     block->output_begin = 0;
     block->output_end = uint32_t(output.size);
     block->input_end = uint32_t(input.size);
@@ -1447,51 +1516,52 @@ void close_connection(Worker &worker, int socket) {
 }
 
 // Changes what the connection waits for. Closes it if that fails.
-[[nodiscard, gnu::cold]] bool watch_for(Worker &worker, int socket, uint32_t events) {
-    if (epoll_ctl(worker.epoll, EPOLL_CTL_MOD, socket, events) == 0) return true;
-    close_connection(worker, socket);
+[[nodiscard, gnu::cold]] bool watch_for(Worker &worker, Connection &connection, uint32_t events) {
+    if (epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.socket_of(connection), events) == 0) return true;
+    close_connection(worker, connection);
     return false;
 }
 
 // Send has taken less than the first `size` bytes of the output buffer, or has answered with an error. The rest and
 // `input` wait in a block until the socket is writable, or the connection is closed.
-[[gnu::cold, gnu::noinline]] void send_later(Worker &worker, int socket, long sent, size_t size, Bytes input) {
-    if (sent < 0 && sent != -EAGAIN && sent != -EINTR) return close_connection(worker, socket);
+[[gnu::cold, gnu::noinline]] void send_later(Worker &worker, Connection &connection, long sent, size_t size,
+                                             Bytes input) {
+    if (sent < 0 && sent != -EAGAIN && sent != -EINTR) return close_connection(worker, connection);
     const Bytes output{worker.output, size};
-    if (hold_back(worker, socket, output.after(sent < 0 ? 0 : size_t(sent)), input))
-        (void)watch_for(worker, socket, sending_events);  // closes if it fails: either way nothing is left to do here
+    if (hold_back(worker, connection, output.after(sent < 0 ? 0 : size_t(sent)), input))
+        (void)watch_for(worker, connection,
+                        sending_events);  // closes if it fails: either way nothing is left to do here
 }
 
 // Throws away what arrives after the last answer, so that the answer is not destroyed by a reset (RFC 9112
 // section 9.6), until the peer closes or has sent too much.
-[[gnu::cold, gnu::noinline]] void linger(Worker &worker, int socket) {
-    Content &content = worker.connections[socket].content;
+[[gnu::cold, gnu::noinline]] void linger(Worker &worker, Connection &connection) {
+    StoredContent &content = connection.content;
     for (;;) {
-        const long got = recv(socket, worker.input, input_size);
+        const long got = recv(worker.socket_of(connection), worker.input, input_size);
         if (got == -EINTR) continue;
         if (got == -EAGAIN) return;
-        if (got <= 0 || uint32_t(got) >= content.left) return close_connection(worker, socket);
-        content.left = (content.left - uint32_t(got)) & counted_bits;
+        if (got <= 0 || uint64_t(got) >= content.counts) return close_connection(worker, connection);
+        content.counts -= uint64_t(got);
     }
 }
 
 // The last answer has been sent whole. `peer_is_done`: it asked for the end and has sent nothing behind that.
-[[gnu::cold, gnu::noinline]] void finish(Worker &worker, int socket, bool peer_is_done) {
-    if (peer_is_done || shutdown(socket, SHUT_WR) != 0) return close_connection(worker, socket);
-    Connection &connection = worker.connections[socket];
+[[gnu::cold, gnu::noinline]] void finish(Worker &worker, Connection &connection, bool peer_is_done) {
+    if (peer_is_done || shutdown(worker.socket_of(connection), SHUT_WR) != 0)
+        return close_connection(worker, connection);
     if (connection.block != 0) give_back_block(worker, connection);
-    connection.state = Connection::State::lingering;
-    connection.content.left = linger_limit;
-    connection.deadline = uint8_t(worker.ticks + linger_timeout_s + 1);  // the first tick may be near
-    if (watch_for(worker, socket, receiving_events)) linger(worker, socket);
+    enter(worker, connection, Connection::State::lingering);
+    connection.content.counts = linger_limit;
+    if (watch_for(worker, connection, receiving_events)) linger(worker, connection);
 }
 
 // Takes one request, or what has arrived of it, and composes its answer once it is complete. A head is taken whole or
 // not at all, content as far as it has arrived.
 [[nodiscard, gnu::hot, gnu::noinline]] Parse take_request(Connection &connection, Cursor &cursor, Answer &answer) {
     Exchange &exchange = connection.exchange;
-    Content &content = connection.content;
-    if (content.state == Content::State::none) [[likely]] {
+    Content content{};
+    if (connection.content.state == Content::State::none) [[likely]] {
         Head head;
         const Taken taken = take_head(cursor, head);
         cursor.at = taken.at;
@@ -1504,13 +1574,18 @@ void close_connection(Worker &worker, int socket) {
             content = begin_content(head.framing, head.content_length);
             if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0) && cursor.at == cursor.end)
                 [[unlikely]]
-                answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n");
+                answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n"_b);
         }
+    } else {
+        content = connection.content.loaded();
     }
     if (content.state != Content::State::none) {
-        const auto take = [&](Bytes piece) { take_piece(exchange, piece); };
-        if (const Parse parse = take_content(cursor, content, take); parse != Parse::complete) return parse;
+        const Parse parse = take_content(cursor, content, [&](Bytes piece) { take_piece(exchange, piece); });
+        connection.content.store(content);
+        if (parse != Parse::complete) return parse;
     }
+    if (answer.is_draining && cursor.at == cursor.end) [[unlikely]]
+        exchange.persistence = Exchange::Persistence::close;
     answer_exchange(exchange, answer);
     return Parse::complete;
 }
@@ -1524,83 +1599,94 @@ void close_connection(Worker &worker, int socket) {
 
 // Answers requests until the input is used up, the output buffer is full or the connection is to end. `is_last`: it is,
 // behind the answer composed last.
-[[nodiscard, gnu::always_inline]] inline Parse answer_requests(Connection &connection, Cursor &cursor, Answer &answer,
-                                                               const char *output_full, bool &is_last) {
+[[nodiscard, gnu::always_inline]] inline Parse answer_requests(const Worker &worker, Connection &connection,
+                                                               Cursor &cursor, Answer &answer, bool &is_last) {
+    const char *const output_full = worker.output + (output_size - answer_limit);
     for (;;) {
         const Parse parse = take_request(connection, cursor, answer);
         if (parse >= Parse::refused) [[unlikely]]
             refuse_request(connection, answer, refusal(parse));
         else if (parse == Parse::incomplete) [[unlikely]] return parse;
+        connection.state = Connection::State::idle;
+        connection.deadline = uint8_t(worker.ticks + timeouts[size_t(Connection::State::idle)]);
         is_last = connection.exchange.persistence == Exchange::Persistence::close;
         if (is_last || cursor.at == cursor.end || answer.at > output_full) return parse;
     }
 }
 
+// What has arrived ends inside a request: in its content, or in its head, of which `input` has come. Its time runs from
+// its first byte on, so only a change of the state begins it anew. Returns whether the connection goes on receiving.
+[[nodiscard, gnu::cold, gnu::noinline]] bool await_rest(Worker &worker, Connection &connection, Bytes input) {
+    using enum Connection::State;
+    const bool is_content = connection.content.state != Content::State::none;
+    if (!is_content && input.size == 0) return true;  // empty lines are no part of a request
+    const Connection::State next = is_content ? receiving_content : receiving_head;
+    if (connection.state != next) enter(worker, connection, next);
+    return is_content || hold_back(worker, connection, {}, input);
+}
+
 // Answers all complete requests among the first `filled` bytes of the input buffer. Returns whether the connection
 // goes on receiving.
-[[nodiscard, gnu::always_inline]] inline bool serve(Worker &worker, int socket, size_t filled, Arrival arrival) {
+[[nodiscard, gnu::always_inline]] inline bool serve(Worker &worker, Connection &connection, size_t filled,
+                                                    Arrival arrival) {
     using enum Connection::State;
-    Connection &connection = worker.connections[socket];
     Cursor cursor{worker.input, worker.input + filled};
     worker.input[filled] = '\0';
-    const char *const output_full = worker.output + (output_size - answer_limit);
     bool is_last = false;
     do {
-        Answer answer{worker.output, worker.date};
-        const Parse parse = answer_requests(connection, cursor, answer, output_full, is_last);
+        Answer answer{worker.output, worker.date, worker.is_draining};
+        const Parse parse = answer_requests(worker, connection, cursor, answer, is_last);
         if (parse >= Parse::refused) arrival = Arrival::perhaps_more;  // what follows has not been looked at
         const size_t size = size_t(answer.at - worker.output);
         if (size != 0) [[likely]] {
             level_branch_history();
-            const long sent = send(socket, worker.output, size);
+            const long sent = send(worker.socket_of(connection), worker.output, size);
             if (sent != long(size)) [[unlikely]] {
-                connection.state = is_last ? sending_last : sending;
-                send_later(worker, socket, sent, size, {cursor.at, is_last ? 0 : cursor.left()});
+                enter(worker, connection, is_last ? sending_last : sending);
+                send_later(worker, connection, sent, size, {cursor.at, is_last ? 0 : cursor.left()});
                 return false;
             }
         }
         if (is_last) [[unlikely]] {
-            finish(worker, socket, arrival == Arrival::drained && cursor.at == cursor.end);
+            finish(worker, connection, arrival == Arrival::drained && cursor.at == cursor.end && !worker.is_draining);
             return false;
         }
         if (parse == Parse::incomplete) [[unlikely]]
-            break;
+            return await_rest(worker, connection, {cursor.at, cursor.left()});
     } while (cursor.at != cursor.end);
-    if (cursor.at == cursor.end) [[likely]]
-        return true;
-    return hold_back(worker, socket, {}, {cursor.at, cursor.left()});
+    return true;
 }
 
 // The socket takes output again. Returns how much input has waited for that: it is in the input buffer now.
-[[nodiscard, gnu::cold, gnu::noinline]] size_t resume(Worker &worker, int socket) {
-    Connection &connection = worker.connections[socket];
+[[nodiscard, gnu::cold, gnu::noinline]] size_t resume(Worker &worker, Connection &connection) {
     Block &block = worker.block_of(connection);
     while (block.output_begin < block.output_end) {
-        const long sent = send(socket, block.output + block.output_begin, block.output_end - block.output_begin);
+        const long sent = send(worker.socket_of(connection), block.output + block.output_begin,
+                               block.output_end - block.output_begin);
         if (sent == -EINTR) continue;
         if (sent == -EAGAIN) return 0;
         if (sent < 0) {
-            close_connection(worker, socket);
+            close_connection(worker, connection);
             return 0;
         }
         block.output_begin += uint32_t(sent);
     }
     if (connection.state == Connection::State::sending_last) {
-        finish(worker, socket, false);
+        finish(worker, connection, false);
         return 0;
     }
-    connection.state = Connection::State::receiving;
+    using enum Connection::State;
+    enter(worker, connection, connection.content.state == Content::State::none ? idle : receiving_content);
     const size_t waiting = take_back_input(worker, connection);
     // What has arrived meanwhile is reported anew.
-    return watch_for(worker, socket, receiving_events) ? waiting : 0;
+    return watch_for(worker, connection, receiving_events) ? waiting : 0;
 }
 
 // Receives the next bytes behind a partial head, if there is one. Returns how many bytes the input buffer holds then,
 // or -errno.
-[[nodiscard, gnu::cold, gnu::noinline]] long receive_behind(Worker &worker, int socket) {
-    Connection &connection = worker.connections[socket];
+[[nodiscard, gnu::cold, gnu::noinline]] long receive_behind(Worker &worker, Connection &connection) {
     const size_t kept = worker.block_of(connection).input_end;
-    const long got = recv(socket, worker.input + kept, input_size - kept);
+    const long got = recv(worker.socket_of(connection), worker.input + kept, input_size - kept);
     if (got <= 0) return got;
     return long(take_back_input(worker, connection)) + got;
 }
@@ -1608,15 +1694,15 @@ void close_connection(Worker &worker, int socket) {
 // Something has arrived; `waiting` bytes of it are in the input buffer already. This and `serve` are inlined into
 // run_worker, so that recv and send are made there: a return whose call lies before a system call is mispredicted every
 // time, since the kernel's own calls have overwritten the processor's return stack.
-[[gnu::always_inline]] inline void receive(Worker &worker, int socket, uint32_t events, size_t waiting) {
-    Connection &connection = worker.connections[socket];
+[[gnu::always_inline]] inline void receive(Worker &worker, Connection &connection, uint32_t events, size_t waiting) {
     for (size_t turn = 0; turn < receive_turns; turn++) {
         long filled = long(waiting);
         if (waiting == 0) [[likely]] {
-            filled = connection.block == 0 ? recv(socket, worker.input, input_size) : receive_behind(worker, socket);
+            filled = connection.block == 0 ? recv(worker.socket_of(connection), worker.input, input_size)
+                                           : receive_behind(worker, connection);
             if (filled <= 0) [[unlikely]] {
                 if (filled == -EINTR) continue;
-                if (filled != -EAGAIN) close_connection(worker, socket);
+                if (filled != -EAGAIN) close_connection(worker, connection);
                 return;
             }
         }
@@ -1624,11 +1710,11 @@ void close_connection(Worker &worker, int socket) {
         // that has already arrived is none, and urgent data ends a recv early: then receive until the socket says so.
         const bool is_drained = size_t(filled) < input_size && (events & (EPOLLRDHUP | EPOLLPRI)) == 0 && waiting == 0;
         waiting = 0;
-        if (!serve(worker, socket, size_t(filled), is_drained ? Arrival::drained : Arrival::perhaps_more)) return;
+        if (!serve(worker, connection, size_t(filled), is_drained ? Arrival::drained : Arrival::perhaps_more)) return;
         if (is_drained) [[likely]]
             return;
     }
-    (void)watch_for(worker, socket, receiving_events);  // reports what is left, behind the other connections
+    (void)watch_for(worker, connection, receiving_events);  // reports what is left, behind the other connections
 }
 
 // ---- Worker loop -----------------------------------------------------------------------------------------------
@@ -1653,8 +1739,9 @@ void put_date(char *at, uint64_t now) {
     const uint32_t seconds = uint32_t(now % 86400);
     const char *const weekday = weekdays + size_t(days % 7) * 3;
     for (uint32_t length; days >= (length = days_of_month(year, month)); days -= length) {
-        month = (month + 1) % 12;
-        year += month == 0;
+        if (++month != 12) continue;
+        month = 0;
+        year++;
     }
     __builtin_memcpy(at, date_form, date_size);
     __builtin_memcpy(at + 6, weekday, 3);
@@ -1666,26 +1753,56 @@ void put_date(char *at, uint64_t now) {
     put_digits(at + 31, seconds % 60);
 }
 
-// Closes the connections whose peer has been sending for too long after the last answer.
-void close_overdue(Worker &worker) {
-    for (int socket = 0; socket < worker.socket_end; socket++) {
-        const Connection &connection = worker.connections[socket];
-        if (connection.state == Connection::State::lingering && connection.deadline == worker.ticks)
-            close_connection(worker, socket);
-    }
-}
-
-// The clock's second has changed. Asks for the next tick as long as there are connections, or are to be again.
-[[gnu::cold, gnu::noinline]] void tick(Worker &worker) {
-    worker.ticks++;
-    close_overdue(worker);
-    worker.is_ticking = worker.connection_count != 0 || !worker.is_accepting;
-    if (!worker.is_ticking) return;
-    if (!worker.is_accepting) resume_accepting(worker);
+// Makes the clock tick at the next full second, and the Date bytes those of this one.
+[[gnu::cold, gnu::noinline]] void run_clock(Worker &worker) {
+    worker.is_ticking = true;
     timespec now{};
     (void)clock_gettime(CLOCK_REALTIME, now);  // cannot fail: the clock exists and `now` is writable
     put_date(worker.date, uint64_t(now.tv_sec));
     (void)timerfd_settime(worker.timer, 1'000'000'000 - now.tv_nsec);  // likewise, and between 1 ns and 1 s
+}
+
+// The connection's time is over. A request that has come in part is answered with 408 (RFC 9110 section 15.5.9).
+[[gnu::cold, gnu::noinline]] void expire(Worker &worker, Connection &connection) {
+    using enum Connection::State;
+    switch (connection.state) {
+    case accepted:
+    case idle:
+        if (has_input(worker.socket_of(connection))) return;  // its event is on the way
+        break;
+    case receiving_head:
+    case receiving_content: {
+        Answer answer{worker.output, worker.date, false};
+        refuse_request(connection, answer, Status::request_timeout);
+        const long size = answer.at - worker.output;
+        if (send(worker.socket_of(connection), worker.output, size_t(size)) == size)
+            return finish(worker, connection, false);
+        break;
+    }
+    case sending:
+    case sending_last:  // a reset, so that the kernel does not keep what the peer does not take either
+        (void)setsockopt(worker.socket_of(connection), SOL_SOCKET, SO_LINGER, linger_option{1, 0});  // cannot fail
+        break;
+    default:
+        break;
+    }
+    close_connection(worker, connection);
+}
+
+// Expires all connections whose time is over. While the server drains, that of one between requests is over when it
+// has not had any for more than a tick.
+[[gnu::cold, gnu::noinline]] void expire_overdue(Worker &worker) {
+    for (size_t group = 0; group < group_count; group++) {
+        if (worker.group_sizes[group] == 0) continue;
+        for (size_t member = 0; member < group_size; member++) {
+            Connection &connection = worker.connections[group * group_size + member];
+            if (connection.state == Connection::State::closed) continue;
+            const uint8_t left = uint8_t(connection.deadline - worker.ticks);
+            const bool is_between = connection.state <= Connection::State::idle;
+            if (left == 0 || (worker.is_draining && is_between && left + 1 < timeouts[size_t(connection.state)]))
+                expire(worker, connection);
+        }
+    }
 }
 
 // Descriptors or memory have run out: waiting connections stay in the backlog until one of ours closes, or the next
@@ -1699,43 +1816,90 @@ void close_overdue(Worker &worker) {
     }
 }
 
-[[gnu::hot]] inline void accept_connections(Worker &worker) {
+// Accepts all waiting connections. Returns whether there are none left.
+[[gnu::hot]] inline bool accept_connections(Worker &worker) {
     for (;;) {
-        const long accepted = accept4(worker.listener, SOCK_NONBLOCK);
+        const bool has_room = worker.connection_count < connection_limit;
+        const long accepted = has_room ? accept4(worker.listener, SOCK_NONBLOCK) : -EMFILE;
         if (accepted < 0) [[unlikely]] {
-            if (accepted == -EAGAIN) return;
-            if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOBUFS || accepted == -ENOMEM)
-                return pause_accepting(worker);
-            continue;  // this connection failed before it was accepted (accept(2)): on to the next
+            // EPERM: a firewall's or security module's rule, which may last. All other errors are the connection's, to
+            // be followed by another try (accept(2)): the listener is reported as long as there are some.
+            if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOBUFS || accepted == -ENOMEM ||
+                accepted == -EPERM)
+                pause_accepting(worker);
+            return accepted == -EAGAIN;
         }
         const int socket = int(accepted);
-        const bool fits = size_t(socket) < sizeof worker.connections / sizeof *worker.connections;
+        const bool fits = size_t(socket) < group_count * group_size;
         if (!fits || epoll_ctl(worker.epoll, EPOLL_CTL_ADD, socket, receiving_events) != 0) [[unlikely]] {
             (void)close(socket);  // the descriptor is free whatever close answers
             continue;
         }
         Connection &connection = worker.connections[socket];  // as an earlier one has left it; it has no block
-        connection.state = Connection::State::receiving;
+        enter(worker, connection, Connection::State::accepted);
         connection.content.state = Content::State::none;
         worker.connection_count++;
-        if (socket >= worker.socket_end) worker.socket_end = socket + 1;
+        worker.group_sizes[size_t(socket) / group_size]++;
         if (!worker.is_ticking) [[unlikely]]
-            tick(worker);
+            run_clock(worker);
     }
 }
 
+// The server is to end. For one tick new connections are still accepted whose handshake has begun, but a SYN is
+// dropped: its sender repeats it after a second and then finds the port's next owner, or none. (A connection that is
+// still in the queue of a listener when that is closed is reset.)
+[[gnu::cold, gnu::noinline]] void drain(Worker &worker) {
+    static constexpr sock_filter drop_syn[] = {
+        {0x30, 0, 0, 13},          // load the byte that holds the flags of the TCP header
+        {0x45, 0, 1, 0x02},        // is SYN among them?
+        {0x06, 0, 0, 0},           // take nothing of the segment
+        {0x06, 0, 0, UINT32_MAX},  // take it whole
+    };
+    const sock_fprog program{sizeof drop_syn / sizeof *drop_syn, drop_syn};
+    (void)setsockopt(worker.listener, SOL_SOCKET, SO_ATTACH_FILTER, program);  // without it a few are reset
+    worker.is_draining = true;
+    worker.is_ticking = true;
+    expire_overdue(worker);
+    (void)timerfd_settime(worker.timer, drain_tick_ms * 1'000'000);
+}
+
+// A tick while the server drains. The last worker that has no connection any more ends it.
+[[gnu::cold]] void go_on_draining(Worker &worker) {
+    if (worker.listener >= 0 && accept_connections(worker)) {
+        (void)close(worker.listener);
+        worker.listener = -1;
+    }
+    if (worker.listener < 0 && worker.connection_count == 0) {
+        if (__atomic_sub_fetch(worker.running_workers, 1, __ATOMIC_RELAXED) == 0) exit_group(0);
+    } else {
+        (void)timerfd_settime(worker.timer, drain_tick_ms * 1'000'000);
+    }
+}
+
+// The clock has ticked. It goes on as long as there are connections, or are to be again.
+[[gnu::cold, gnu::noinline]] void tick(Worker &worker) {
+    worker.ticks++;
+    expire_overdue(worker);
+    if (worker.is_draining) return go_on_draining(worker);
+    if (!worker.is_accepting) resume_accepting(worker);
+    worker.is_ticking = false;
+    if (worker.connection_count != 0) run_clock(worker);
+}
+
 // An event that is not about a connection that receives. Returns how much input has waited for it.
-[[nodiscard, gnu::cold, gnu::noinline]] size_t handle_rare_event(Worker &worker, int descriptor) {
-    switch (descriptor == worker.timer ? Connection::State::closed : worker.connections[descriptor].state) {
+[[nodiscard, gnu::cold, gnu::noinline]] size_t handle_rare_event(Worker &worker, Connection &connection) {
+    const int descriptor = worker.socket_of(connection);
+    if (descriptor == worker.timer) tick(worker);
+    if (descriptor == worker.stop) drain(worker);
+    switch (connection.state) {
     case Connection::State::sending:
     case Connection::State::sending_last:
-        return resume(worker, descriptor);
+        return resume(worker, connection);
     case Connection::State::lingering:
-        linger(worker, descriptor);
+        linger(worker, connection);
         return 0;
     default:
-        if (descriptor == worker.timer) tick(worker);  // else closed: no events any more
-        return 0;
+        return 0;  // one of the above, or closed by another event that came at the same time
     }
 }
 
@@ -1747,15 +1911,16 @@ void close_overdue(Worker &worker) {
             const epoll_event &event = worker.events[i];
             const int descriptor = int(event.data);
             if (descriptor == worker.listener) {
-                accept_connections(worker);
+                (void)accept_connections(worker);
                 continue;
             }
+            Connection &connection = worker.connections[descriptor];
             size_t waiting = 0;
-            if (worker.connections[descriptor].state != Connection::State::receiving) [[unlikely]] {
-                waiting = handle_rare_event(worker, descriptor);
+            if (!connection.receives()) [[unlikely]] {
+                waiting = handle_rare_event(worker, connection);
                 if (waiting == 0) continue;
             }
-            receive(worker, descriptor, event.events, waiting);
+            receive(worker, connection, event.events, waiting);
         }
     }
 }
@@ -1764,26 +1929,31 @@ void close_overdue(Worker &worker) {
 // Arguments, listeners, threads, and the end. Everything that can fail fails here, before the first connection, with
 // one line that names it.
 
-// One line for a person.
-struct Message {
-    size_t size = 0;
-    char text[512];
-
-    // Text beyond the line's room is left out.
-    [[gnu::cold, gnu::noinline]] Message &add(const char *more) {
-        for (; *more != '\0' && size < sizeof text - 1; more++) text[size++] = *more;
-        return *this;
-    }
-    [[gnu::cold, gnu::noinline]] Message &add(uint64_t number) {
-        char digits[digits_limit + 1];
-        digits[digits_limit] = '\0';
-        return add(put_digits(digits + digits_limit, number));
-    }
-    [[gnu::cold, gnu::noinline]] void print(int descriptor) {
-        text[size++] = '\n';
-        (void)write(descriptor, text, size);  // nobody is left to tell if it fails
-    }
+// What a line to a person leaves open: a text up to its NUL or LF, or a number.
+union Part {
+    const char *text;
+    uint64_t number;
 };
+
+// Prints a line: `form`, in which each "$" stands for the text and each "#" for the number that comes next in `parts`.
+// What the line has no room for is left out.
+[[gnu::cold, gnu::noinline]] void print(int descriptor, const char *form, const Part *parts) {
+    char line[512], digits[digits_limit + 1];
+    digits[digits_limit] = '\0';
+    char *end = line;
+    char *const last = line + sizeof line - 1;
+    for (; *form != '\0' && end != last; form++) {
+        if (*form != '$' && *form != '#') {
+            *end++ = *form;
+            continue;
+        }
+        const char *text = *form == '$' ? parts->text : put_digits(digits + digits_limit, parts->number);
+        for (; *text != '\0' && *text != '\n' && end != last; text++) *end++ = *text;
+        parts++;
+    }
+    *end++ = '\n';
+    (void)write(descriptor, line, size_t(end - line));  // nobody is left to tell if it fails
+}
 
 [[nodiscard, gnu::cold, gnu::noinline]] bool are_equal(const char *a, const char *b) {
     while (*a == *b && *a != '\0') a++, b++;
@@ -1799,30 +1969,33 @@ constexpr char reasons[] = "\1Operation not permitted\n"
                            "\46Function not implemented\n"
                            "\142Address already in use\n";
 
-// Ends the program because `call` has answered `result`, or returns that result if it is no error.
-[[gnu::cold, gnu::noinline]] long check(long result, const char *call, uint16_t port = 0) {
-    if (result >= 0) return result;
-    Message message;
-    message.add("mote: ").add(call);
-    if (port != 0) message.add(" to port ").add(port);
-    message.add(": ");
-    for (const char *reason = reasons; *reason != '\0'; reason++) {
-        const bool is_reason = *reason++ == -result;
-        for (; *reason != '\n'; reason++)
-            if (is_reason) message.text[message.size++] = *reason;
-    }
-    message.add(" (errno ").add(uint64_t(-result)).add(")").print(2);
+// Ends the program because `call`, about a port if that is not 0, has answered -`error`.
+[[noreturn, gnu::cold, gnu::noinline]] void end_on_failure(long error, const char *call, uint16_t port) {
+    const char *reason = reasons;
+    while (*reason != '\0' && *reason++ != error)
+        while (*reason++ != '\n') {}
+    const Part with_port[] = {{call}, {.number = port}, {reason}, {.number = uint64_t(error)}};
+    const Part without[] = {{call}, {reason}, {.number = uint64_t(error)}};
+    if (port != 0) print(2, "mote: $ to port #: $ (errno #)", with_port);
+    else print(2, "mote: $: $ (errno #)", without);
     exit_group(1);
+}
+
+// The result of `call`, unless it is an error: then the end of the program.
+[[gnu::cold, gnu::noinline]] long check(long result, const char *call) {
+    if (result < 0) end_on_failure(-result, call, 0);
+    return result;
 }
 
 struct Options {
     uint16_t port = default_port;
+    bool reuse_port = false;
     size_t threads = 0;  // 0: one per CPU
 };
 
 [[noreturn, gnu::cold, gnu::noinline]] void end_on_bad_argument(const char *problem, const char *argument) {
-    Message message;
-    message.add("mote: ").add(problem).add(argument).add(" (see --help)").print(2);
+    const Part parts[] = {{problem}, {argument}};
+    print(2, "mote: $$ (see --help)", parts);
     exit_group(2);
 }
 
@@ -1838,6 +2011,13 @@ struct Options {
     return number.value();
 }
 
+constexpr char help[] = "mote " MOTE_VERSION ", an HTTP/1.1 server\n"
+                        "  --port N      TCP port (default: 8080)\n"
+                        "  --threads N   workers (default: one per CPU)\n"
+                        "  --reuse-port  share the port with a running server\n"
+                        "  --help        this text\n"
+                        "  --version     the version";
+
 [[nodiscard, gnu::cold]] Options take_options(const char *const *arguments) {
     Options options;
     for (; *arguments != nullptr; arguments++) {
@@ -1847,17 +2027,10 @@ struct Options {
             options.port = uint16_t(take_number(*++arguments, 65535));
         } else if (are_equal(argument, "--threads")) {
             options.threads = take_number(*++arguments, worker_limit);
+        } else if (are_equal(argument, "--reuse-port")) {
+            options.reuse_port = true;
         } else if (asks_for_help || are_equal(argument, "--version")) {
-            Message message;
-            message.add("mote ").add(version);
-            if (asks_for_help)
-                message.add(" - a small HTTP/1.1 server\n\n"
-                            "usage: server [options]\n"
-                            "  --port N     TCP port to listen on (default: 8080)\n"
-                            "  --threads N  worker threads (default: one per CPU)\n"
-                            "  --help       print this text and exit\n"
-                            "  --version    print the version and exit");
-            message.print(1);
+            print(1, asks_for_help ? help : "mote " MOTE_VERSION, nullptr);
             exit_group(0);
         } else {
             end_on_bad_argument("unknown argument: ", argument);
@@ -1881,14 +2054,14 @@ void raise_descriptor_limit() {
 // A listener on all IPv4 addresses. The first one is bound without SO_REUSEPORT, so that it fails on a port that other
 // servers with that option have, and gets the option afterwards, so that the other workers can join. (Two servers that
 // start in the same instant may still share a port: neither listens yet when the other one binds.)
-[[nodiscard, gnu::cold]] int make_listener(uint16_t port, bool is_first) {
+[[nodiscard, gnu::cold]] int make_listener(uint16_t port, bool joins) {
     const int listener = int(check(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC), "socket"));
     switch_on(listener, SOL_SOCKET, SO_REUSEADDR);
     switch_on(listener, IPPROTO_TCP, TCP_NODELAY);  // accepted sockets inherit it
-    if (!is_first) switch_on(listener, SOL_SOCKET, SO_REUSEPORT);
+    if (joins) switch_on(listener, SOL_SOCKET, SO_REUSEPORT);
     const sockaddr_in all{AF_INET, __builtin_bswap16(port), 0, {}};
-    check(bind(listener, all), "bind", port);
-    if (is_first) switch_on(listener, SOL_SOCKET, SO_REUSEPORT);
+    if (const long result = bind(listener, all); result < 0) end_on_failure(-result, "bind", port);
+    if (!joins) switch_on(listener, SOL_SOCKET, SO_REUSEPORT);
     check(listen(listener, listen_backlog), "listen");
     return listener;
 }
@@ -1900,18 +2073,22 @@ void raise_descriptor_limit() {
     return cpu;
 }
 
+[[gnu::cold, gnu::noinline]] void watch(const Worker &worker, int descriptor, uint32_t events) {
+    check(epoll_ctl(worker.epoll, EPOLL_CTL_ADD, descriptor, events), "epoll_ctl");
+}
+
 // Makes what a worker needs and starts it on `cpu`. Without CLONE_FILES its thread gets a copy of the descriptor
 // table, so what was made for it is closed here, and no later worker inherits it.
 [[gnu::cold]] void start_worker(Worker &worker, const Options &options, bool is_first, size_t cpu) {
-    worker.listener = make_listener(options.port, is_first);
+    worker.listener = make_listener(options.port, options.reuse_port || !is_first);
     worker.epoll = int(check(epoll_create(), "epoll_create1"));
     worker.timer = int(check(timerfd_create(), "timerfd_create"));
     // Where close_range is missing, inherited descriptors may have taken the low numbers.
     check(worker.timer < int(reserved_descriptors) ? 0 : -EMFILE, "timerfd_create");
     worker.is_accepting = true;
-    worker.fresh_blocks = block_count;
-    check(epoll_ctl(worker.epoll, EPOLL_CTL_ADD, worker.listener, EPOLLIN), "epoll_ctl");
-    check(epoll_ctl(worker.epoll, EPOLL_CTL_ADD, worker.timer, EPOLLIN | EPOLLET), "epoll_ctl");
+    watch(worker, worker.listener, EPOLLIN);
+    watch(worker, worker.timer, EPOLLIN | EPOLLET);
+    watch(worker, worker.stop, EPOLLIN | EPOLLET);
 
     constexpr unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
     const long thread = check(start_thread(flags, worker.stack + stack_size, run_worker, &worker), "clone");
@@ -1941,16 +2118,23 @@ void start(const char *const *stack) {
     auto *const workers = reinterpret_cast<Worker *>(check(map_memory(count * sizeof(Worker)), "mmap"));
     // A kernel without huge pages refuses the advice and does not need it.
     (void)madvise(workers, count * sizeof(Worker), MADV_NOHUGEPAGE);
+    // The order to stop is a timer that every worker watches in its copy of the descriptor table.
+    const int stop = int(check(timerfd_create(), "timerfd_create"));
+    uint32_t running_workers = uint32_t(count);
     size_t cpu = 8 * sizeof allowed - 1;
     for (size_t i = 0; i < count; i++) {
         cpu = next_cpu(allowed, cpu);
+        workers[i].stop = stop;
+        workers[i].running_workers = &running_workers;
         start_worker(workers[i], options, i == 0, cpu);
     }
 
-    Message message;
-    message.add("mote ").add(version).add(" listening on 0.0.0.0:").add(options.port);
-    message.add(" with ").add(count).add(count == 1 ? " worker" : " workers").print(2);
-    while (wait_for_signal(signals) < 0) {}
+    const Part parts[] = {{.number = options.port}, {.number = count}, {count == 1 ? "" : "s"}};
+    print(2, "mote " MOTE_VERSION " listening on 0.0.0.0:# with # worker$", parts);
+    while (wait_for_signal(signals, nullptr) < 0) {}
+    (void)timerfd_settime(stop, 1);  // now; cannot fail
+    constexpr timespec drain_limit{drain_limit_s, 0};
+    while (wait_for_signal(signals, &drain_limit) == -EINTR) {}  // a second signal, or the time is over
     exit_group(0);
 }
 

@@ -44,7 +44,7 @@ refuse_arguments() {
   # shellcheck disable=SC2154  # set by run
   [[ -z $stderr ]]
   run -0 --separate-stderr "$root/server" --version
-  [[ $output == "mote $(sed --quiet 's/.*version\[\] = "\(.*\)";/\1/p' "$root/server.cpp")" && -z $stderr ]]
+  [[ $output == "mote $(sed --quiet 's/^#define MOTE_VERSION "\([^"]*\)".*/\1/p' "$root/server.cpp")" && -z $stderr ]]
 }
 
 @test "the start is one line with the name, version, address, port and number of workers" {
@@ -159,8 +159,9 @@ PYTHON
 @test "every inherited descriptor is closed" {
   local server_command=(bash -c 'exec "$@" 3</dev/null 9</dev/null' bash)
   start_server --threads 1
-  run -0 ls "/proc/$server_pid/fd"
-  [[ ${lines[*]} == '0 1 2' ]] || fail "$output"
+  run -0 ls -l "/proc/$server_pid/fd"
+  # The standard streams, and the order to stop.
+  [[ ${#lines[@]} == 5 && $output == *'3 -> anon_inode:[timerfd]' ]] || fail "$output"
 }
 
 @test "without --port it is 8080" {
