@@ -1,7 +1,8 @@
 # Names for tasks; build.sh owns how the server is built.
-.PHONY: all test fuzz crosscheck bench size asm lint clean
+.PHONY: all test fuzz crosscheck soak bench size asm lint clean
 
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 600
 
 all: server
 
@@ -24,6 +25,10 @@ fuzz:
 # Where nginx reads the rows of the test tables otherwise, and no note says why this server is right.
 crosscheck:
 	python3 test/crosscheck.py test/*.bats
+
+# Ten minutes of good, bad, slow and aborted traffic at once: see test/soak.py.
+soak: server
+	python3 test/soak.py $(SOAK_SECONDS)
 
 # Cost per request beside a server that parses nothing, and nginx: see test/bench.py for its settings.
 bench: server

@@ -39,6 +39,8 @@ if [[ $("$compiler" --version) != *clang* ]]; then
     -fno-forward-propagate
     -fno-expensive-optimizations
     -fno-early-inlining
+    -fno-strict-aliasing
+    -fno-caller-saves
     -fconserve-stack
   )
 fi

@@ -1457,7 +1457,9 @@ constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
 // What is known about the socket behind the bytes that were received last.
 enum class Arrival : uint8_t { drained, perhaps_more };
 
+// If the connection has a block, it gives it back.
 [[gnu::cold, gnu::noinline]] void give_back_block(Worker &worker, Connection &connection) {
+    if (connection.block == 0) return;
     worker.is_taken[connection.block - 1] = false;
     connection.block = 0;
 }
@@ -1522,15 +1524,16 @@ void close_connection(Worker &worker, Connection &connection) {
     return false;
 }
 
-// Send has taken less than the first `size` bytes of the output buffer, or has answered with an error. The rest and
-// `input` wait in a block until the socket is writable, or the connection is closed.
+// Send has taken less than the first `size` bytes of the output buffer, or has answered with an error. The rest waits in
+// a block until the socket is writable, and so does `input`, unless the connection ends behind the rest; or the
+// connection is closed.
 [[gnu::cold, gnu::noinline]] void send_later(Worker &worker, Connection &connection, long sent, size_t size,
-                                             Bytes input) {
+                                             Bytes input, bool is_last) {
     if (sent < 0 && sent != -EAGAIN && sent != -EINTR) return close_connection(worker, connection);
+    enter(worker, connection, is_last ? Connection::State::sending_last : Connection::State::sending);
     const Bytes output{worker.output, size};
-    if (hold_back(worker, connection, output.after(sent < 0 ? 0 : size_t(sent)), input))
-        (void)watch_for(worker, connection,
-                        sending_events);  // closes if it fails: either way nothing is left to do here
+    if (hold_back(worker, connection, output.after(sent < 0 ? 0 : size_t(sent)), input.first(is_last ? 0 : input.size)))
+        (void)watch_for(worker, connection, sending_events);  // closes if it fails: either way all is done here
 }
 
 // Throws away what arrives after the last answer, so that the answer is not destroyed by a reset (RFC 9112
@@ -1550,7 +1553,7 @@ void close_connection(Worker &worker, Connection &connection) {
 [[gnu::cold, gnu::noinline]] void finish(Worker &worker, Connection &connection, bool peer_is_done) {
     if (peer_is_done || shutdown(worker.socket_of(connection), SHUT_WR) != 0)
         return close_connection(worker, connection);
-    if (connection.block != 0) give_back_block(worker, connection);
+    give_back_block(worker, connection);
     enter(worker, connection, Connection::State::lingering);
     connection.content.counts = linger_limit;
     if (watch_for(worker, connection, receiving_events)) linger(worker, connection);
@@ -1619,7 +1622,10 @@ void close_connection(Worker &worker, Connection &connection) {
 [[nodiscard, gnu::cold, gnu::noinline]] bool await_rest(Worker &worker, Connection &connection, Bytes input) {
     using enum Connection::State;
     const bool is_content = connection.content.state != Content::State::none;
-    if (!is_content && input.size == 0) return true;  // empty lines are no part of a request
+    if (!is_content && input.size == 0) {  // empty lines are no part of a request, and bring no time
+        connection.state = idle;
+        return true;
+    }
     const Connection::State next = is_content ? receiving_content : receiving_head;
     if (connection.state != next) enter(worker, connection, next);
     return is_content || hold_back(worker, connection, {}, input);
@@ -1642,8 +1648,7 @@ void close_connection(Worker &worker, Connection &connection) {
             level_branch_history();
             const long sent = send(worker.socket_of(connection), worker.output, size);
             if (sent != long(size)) [[unlikely]] {
-                enter(worker, connection, is_last ? sending_last : sending);
-                send_later(worker, connection, sent, size, {cursor.at, is_last ? 0 : cursor.left()});
+                send_later(worker, connection, sent, size, {cursor.at, cursor.left()}, is_last);
                 return false;
             }
         }
@@ -1765,25 +1770,29 @@ void put_date(char *at, uint64_t now) {
 // The connection's time is over. A request that has come in part is answered with 408 (RFC 9110 section 15.5.9).
 [[gnu::cold, gnu::noinline]] void expire(Worker &worker, Connection &connection) {
     using enum Connection::State;
+    const int socket = worker.socket_of(connection);
     switch (connection.state) {
+    case closed:  // does not come here
     case accepted:
     case idle:
-        if (has_input(worker.socket_of(connection))) return;  // its event is on the way
+        if (has_input(socket)) return;  // its event is on the way
         break;
     case receiving_head:
     case receiving_content: {
         Answer answer{worker.output, worker.date, false};
         refuse_request(connection, answer, Status::request_timeout);
-        const long size = answer.at - worker.output;
-        if (send(worker.socket_of(connection), worker.output, size_t(size)) == size)
-            return finish(worker, connection, false);
-        break;
+        give_back_block(worker, connection);  // of the head
+        const size_t size = size_t(answer.at - worker.output);
+        const long sent = send(socket, worker.output, size);
+        if (sent == long(size)) return finish(worker, connection, false);
+        return send_later(worker, connection, sent, size, {}, true);
     }
     case sending:
     case sending_last:  // a reset, so that the kernel does not keep what the peer does not take either
-        (void)setsockopt(worker.socket_of(connection), SOL_SOCKET, SO_LINGER, linger_option{1, 0});  // cannot fail
+        static constexpr linger_option no_time{1, 0};
+        (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, no_time);  // cannot fail
         break;
-    default:
+    case lingering:
         break;
     }
     close_connection(worker, connection);

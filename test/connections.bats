@@ -91,41 +91,6 @@ PYTHON
   wait_until descriptors_are "$before"
 }
 
-@test "a descriptor limit that is reached stops accepting until a connection closes" {
-  local server_command=(prlimit --nofile=40:40)
-  start_server --threads 1
-  run -0 timeout 60 python3 - "$server_port" "$server_pid" <<'PYTHON'
-import pathlib, socket, sys, time
-port, pid = int(sys.argv[1]), sys.argv[2]
-request = b"GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n"
-clients = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(60)]
-for client in clients:
-    client.sendall(request)
-for client in clients[:30]:
-    assert client.recv(4096).startswith(b"HTTP/1.1 200"), "one of the first 30 was not served"
-def cpu():
-    return sum(int((task / "schedstat").read_text().split()[0])
-               for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
-start = cpu()
-time.sleep(1)
-assert cpu() - start < 20_000_000, f"{cpu() - start} ns of CPU in a second of waiting"
-for client in clients[:30]:
-    client.close()
-for client in clients[30:]:
-    assert client.recv(4096).startswith(b"HTTP/1.1 200"), "one that had to wait was not served"
-PYTHON
-  stop_server
-}
-
-@test "accepting goes on after the system has run out of descriptors for a moment" {
-  local server_command=(strace --daemonize --follow-forks --output=/dev/null --trace=accept4
-    --inject=accept4:error=ENFILE:when=1)
-  start_server --threads 1
-  exchange "$ok"
-  assert_statuses 200
-  stop_server
-}
-
 @test "urgent data does not hide what comes behind it" {
   run -0 python3 - "$server_port" "$server_pid" <<'PYTHON'
 import os, signal, socket, sys

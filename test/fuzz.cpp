@@ -17,6 +17,7 @@
 //   - a request was read otherwise than a plain second reading of its bytes, or a response is not well-formed
 //   - a system call that the kernel would refuse, or that reaches outside of the buffer that it is for
 //   - a connection that is not closed, or closed before what had arrived was read; a block or a tick that is left over
+//   - a peer that stays silent in the middle of a request, and is not answered with 408
 
 #include <sanitizer/asan_interface.h>
 #include <stdio.h>
@@ -51,6 +52,7 @@ struct Script {
         resets = 1 << 1,           // the peer ends the connection by a reset
         has_no_blocks = 1 << 2,    // other connections have them all
         accepts_late = 1 << 3,     // accept4 fails at first
+        stays = 1 << 6,            // the peer neither ends its stream nor sends any more
     };
 
     uint8_t circumstances;
@@ -278,8 +280,14 @@ struct Prediction {
     size_t size;
     size_t count;
     bool may_continue;  // the request at the end is incomplete, and an interim response may have told it to go on
+    size_t late_size;   // of the answer to that request if its rest never comes
+    char late_output[answer_limit];
     Answered answered[stream_limit / 16];
     char output[16 * stream_limit];
+
+    [[nodiscard]] bool ends_connection() const {
+        return count != 0 && answered[count - 1].persistence == Persistence::close;
+    }
 
     // Whether the last answer is to a peer that has said itself that no request follows.
     [[nodiscard]] bool asks_for_end() const {
@@ -329,13 +337,19 @@ char date[date_size];
 void predict() {
     Connection connection{};
     Cursor cursor{script.stream.data, script.stream.data + script.stream.size};
-    Answer answer{predicted.output, date};
+    Answer answer{predicted.output, date, false};
     predicted.count = 0;
     predicted.may_continue = false;
     const char *const full = predicted.output + sizeof predicted.output - answer_limit;
     while (cursor.at != cursor.end && predict_request(connection, cursor, answer))
         if (answer.at > full) fail("no room for the prediction");
     predicted.size = size_t(answer.at - predicted.output);
+    predicted.late_size = 0;
+    if (predicted.ends_connection()) return;
+    if (cursor.at == cursor.end && connection.content.state == Content::State::none) return;
+    Answer late{predicted.late_output, date, false};
+    refuse_request(connection, late, Status::request_timeout);
+    predicted.late_size = size_t(late.at - predicted.late_output);
 }
 
 constexpr const char *error_texts[] = {
@@ -453,7 +467,7 @@ struct RunIsOver {};
 
 class Kernel {
 public:
-    static constexpr int listener = 3, epoll = 4, timer = 5, socket = int(reserved_descriptors);
+    static constexpr int listener = 3, epoll = 4, timer = 5, stop = 6, socket = int(reserved_descriptors);
 
     size_t sent = 0;  // bytes in `output`
 
@@ -508,9 +522,10 @@ public:
         return count;
     }
 
-    long recvfrom(int from, char *into, size_t room) {
+    long recvfrom(int from, char *into, size_t room, long flags) {
         check_open(from);
         const size_t offset = size_t(into - worker.input);
+        if (flags == MSG_PEEK) return arrived != received ? 1 : has_ended ? end_of_stream() : -EAGAIN;
         if (offset >= input_size || room == 0 || room > input_size - offset) fail("recv outside of the input buffer");
         const uint8_t choice = choose();
         if (choice % 16 == 5 && may_stall(receive_turns + 1)) return -EINTR;
@@ -557,10 +572,12 @@ public:
     long close(int descriptor) {
         check_open(descriptor);
         const bool has_failed = was_reset || script.is(Script::has_no_blocks);
-        const bool has_lingered = is_shut_down && ticks_of_linger >= linger_timeout_s;
+        const bool has_lingered = is_shut_down && ticks_of_linger >= linger_timeout;
         if (seen > received && !has_failed && !has_lingered)
             fail("closed with input unread: the reset may destroy the last answer");
-        if (!has_ended && !is_shut_down && !has_failed && !predicted.asks_for_end())
+        const bool is_idle =
+            script.is(Script::stays) && vain_ticks + early_tick_limit >= head_timeout && predicted.late_size == 0;
+        if (!has_ended && !is_shut_down && !has_failed && !predicted.asks_for_end() && !is_idle)
             fail("closed before the peer's end: what it still sends may destroy the last answer");
         is_open = is_registered = is_pending = false;
         return 0;
@@ -586,12 +603,16 @@ private:
     static constexpr uint32_t EPOLLERR = 0x8, EPOLLHUP = 0x10;
     static constexpr long EPIPE = 32, ECONNABORTED = 103, ECONNRESET = 104, ENOTCONN = 107;
     static constexpr size_t tick_limit = 300;
+    static constexpr unsigned early_tick_limit = 3;  // with the late ones they leave a request enough time
 
     size_t call_count = 0, call_limit;
     size_t plan_at = 0;
     unsigned stalls_left = 100;  // more of them take time and show nothing new
     unsigned accept_failures = script.is(Script::accepts_late) ? script.circumstances / 16 % 4 + 1 : 0;
-    unsigned late_ticks_left = script.is(Script::ends_late) ? linger_timeout_s + 5 : 0;
+    unsigned late_ticks_left = script.is(Script::stays)       ? tick_limit
+                               : script.is(Script::ends_late) ? linger_timeout + 5
+                                                              : 0;
+    unsigned early_ticks_left = early_tick_limit;
     unsigned vain_ticks = 0, ticks_of_linger = 0;
 
     bool is_listening = true;
@@ -678,7 +699,10 @@ private:
         const uint8_t choice = choose();
         const bool has_all = arrived == script.stream.size;
         if (!is_open) return proceed_without_connection();
-        if (is_armed && vain_ticks == 0 && choice % 16 == 15) return expire();
+        if (is_armed && vain_ticks == 0 && choice % 16 == 15 && early_ticks_left != 0) {
+            early_ticks_left--;
+            return expire();
+        }
         if (is_full && (has_all || choice % 2 == 1)) return make_room();
         if (has_ended || (has_all && late_ticks_left != 0)) {
             if (!has_ended) late_ticks_left--;
@@ -704,7 +728,7 @@ private:
     void expire() {
         if (!is_armed) fail("the clock stands still while there is work");
         if (++vain_ticks > tick_limit) fail(is_open ? "a connection is never closed" : "the clock does not stop");
-        if (is_shut_down && is_open && ticks_of_linger++ > linger_timeout_s) fail("a connection lingers for too long");
+        if (is_shut_down && is_open && ticks_of_linger++ > linger_timeout) fail("a connection lingers for too long");
         is_armed = false;
         has_expired = true;
     }
@@ -780,7 +804,7 @@ long trap(Sys call, long a, long b, long c, long d, [[maybe_unused]] long e, [[m
     case Sys::accept4:
         return kernel->accept4(int(a), d);
     case Sys::recvfrom:
-        return kernel->recvfrom(int(a), reinterpret_cast<char *>(b), size_t(c));
+        return kernel->recvfrom(int(a), reinterpret_cast<char *>(b), size_t(c), d);
     case Sys::sendto:
         return kernel->sendto(int(a), reinterpret_cast<const char *>(b), size_t(c), d);
     case Sys::shutdown:
@@ -813,19 +837,19 @@ void prepare_worker() {
     worker.listener = Kernel::listener;
     worker.epoll = Kernel::epoll;
     worker.timer = Kernel::timer;
+    worker.stop = Kernel::stop;
     worker.is_accepting = true;
-    worker.fresh_blocks = block_count;
 }
 
-void check_worker_at_rest(size_t blocks_before) {
+void check_worker_at_rest() {
     const Connection &connection = worker.connections[Kernel::socket];
     if (worker.connection_count != 0) fail("a connection is still counted");
+    for (const uint8_t size : worker.group_sizes)
+        if (size != 0) fail("a connection is still counted in its group");
     if (connection.state != Connection::State::closed || connection.block != 0) fail("a connection is left over");
     if (worker.is_ticking || !worker.is_accepting) fail("the worker is not ready for the next connection");
-    size_t count = worker.fresh_blocks;
-    for (uint16_t block = worker.free_block; block != 0; block = worker.blocks[block - 1].next_free)
-        if (++count > block_count) fail("the free blocks go round in circles");
-    if (count != blocks_before) fail("a block was not given back");
+    for (const bool is_taken : worker.is_taken)
+        if (is_taken != script.is(Script::has_no_blocks)) fail("a block was not given back");
 }
 
 // Takes `expected` off the output. False if the output ends before it, as it may where the connection has failed.
@@ -857,19 +881,20 @@ void check_output(Bytes rest) {
         if (!take_interim(rest, answered.may_continue) || !take_expected(rest, response)) return;
         begin = answered.end;
     }
-    if (take_interim(rest, predicted.may_continue) && rest.size != 0) fail("more output than expected");
+    if (!take_interim(rest, predicted.may_continue)) return;
+    if (script.is(Script::stays) && !take_expected(rest, {predicted.late_output, predicted.late_size})) return;
+    if (rest.size != 0) fail("more output than expected");
 }
 
 void run(Cutting cutting) {
     script.cutting = cutting;
-    if (script.is(Script::has_no_blocks)) worker.free_block = worker.fresh_blocks = 0;
-    const size_t block_total = script.is(Script::has_no_blocks) ? 0 : block_count;
+    for (bool &is_taken : worker.is_taken) is_taken = script.is(Script::has_no_blocks);
     Kernel played;
     kernel = &played;
     try {
         run_worker(&worker);
     } catch (const RunIsOver &) {}
-    check_worker_at_rest(block_total);
+    check_worker_at_rest();
     check_output({output, played.sent});
 }
 

@@ -16,6 +16,19 @@ build_server() {
   ) 9>"${TMPDIR:-/tmp}/mote-build.$(id --user).lock"
 }
 
+# build_variant NAME=VALUE...: builds the server with other tunables, and lets start_server take it from then on.
+build_variant() {
+  local folder=$BATS_FILE_TMPDIR/variant tunable
+  mkdir --parents "$folder"
+  cp "$root/server.cpp" "$root/build.sh" "$folder"
+  for tunable in "$@"; do
+    grep --quiet "^constexpr [a-z0-9_]* ${tunable%=*} = " "$folder/server.cpp"
+    sed --in-place "s/^\(constexpr [a-z0-9_]* ${tunable%=*} = \)[^;]*;/\1${tunable#*=};/" "$folder/server.cpp"
+  done
+  "$folder/build.sh" >&2
+  export server_program=$folder/server
+}
+
 # Starts a server on a free port: sets server_port and server_pid, and server_log, where its standard error goes.
 # Arguments: further options for the server. server_command may hold words to put before it.
 start_server() {
@@ -27,7 +40,7 @@ start_server() {
     server_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
     : >"$server_log" # an earlier server's line must not be taken for this one's
     # Descriptor 3 belongs to bats, which waits until nobody has it open any more.
-    "${server_command[@]}" "$root/server" --port "$server_port" "$@" 2>"$server_log" 3>&- &
+    "${server_command[@]}" "${server_program:-$root/server}" --port "$server_port" "$@" 2>"$server_log" 3>&- &
     server_pid=$!
     if wait_until server_is_settled && grep --quiet listening "$server_log"; then
       export server_port server_pid server_log
@@ -100,6 +113,12 @@ refute_field() {
 # assert_refused STATUS [what was sent]: one answer, and the connection ends behind it.
 assert_refused() {
   assert_statuses "$1" "${2:-}" && assert_field 'Connection: close'
+}
+
+# Runs the Python program on standard input with server_port and server_pid as `port` and `pid`, and with test/peers.py.
+run_peers() {
+  { printf 'from peers import *\nport, pid = %d, %d\n' "$server_port" "$server_pid" && cat; } |
+    PYTHONPATH=$root/test PYTHONDONTWRITEBYTECODE=1 timeout "${peers_limit:-60}" python3 -
 }
 
 # Checks the rows on standard input against the server: see test/cases.py.

@@ -134,15 +134,6 @@ PYTHON
   done
 }
 
-@test "SIGTERM and SIGINT end it with status 0" {
-  local signal
-  for signal in TERM INT; do
-    start_server
-    kill -"$signal" "$server_pid"
-    wait "$server_pid" || fail "SIG$signal: status $?"
-  done
-}
-
 @test "a failure at start names the call and the kernel's reason" {
   run -1 --separate-stderr timeout 10 prlimit --nofile=4:4 "$root/server" --port 1
   [[ $stderr =~ ^'mote: '[a-z_0-9]+': Too many open files (errno 24)'$ || $stderr == *'Permission denied (errno 13)' ]] ||

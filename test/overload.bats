@@ -1,0 +1,227 @@
+#!/usr/bin/env bats
+# More than fits: late readers, slow attacks, masses of connections, and resources that run out.
+load helper
+setup_file() { build_server; }
+teardown() { stop_server; }
+
+# Fills in what a test left to the faults that strace injects: the server under it, its log away.
+start_under_strace() {
+  local server_command=(strace --daemonize --follow-forks --output=/dev/null "$@")
+  start_server --threads 1
+}
+
+@test "3,000 pipelined requests of a peer that reads only afterwards are all answered, for 200 such peers at once" {
+  start_server
+  run_peers <<'PYTHON'
+from concurrent.futures import ThreadPoolExecutor
+def late_reader(name):
+    peer = connect(port, receive_buffer=4096, timeout=60)
+    stream = b"".join(number(name * 10000 + n) for n in range(3000))
+    sender = threading.Thread(target=peer.sendall, args=(stream,))
+    sender.start()
+    sender.join(2)  # not longer: it may not end before the answers are read
+    answers = Answers(peer)
+    for n in range(3000):
+        assert answers.next()[2] == b"%d" % (name * 10000 + n), "answers lost, repeated or out of order"
+    sender.join()
+    peer.sendall(LAST)
+    assert answers.next()[0] == 200 and answers.next() is None
+    return peer
+probe = Probe(port)
+late_reader(0).close()
+with ThreadPoolExecutor(200) as pool:
+    for peer in pool.map(late_reader, range(200)):
+        peer.close()
+probe.stop()
+wait_until(lambda: descriptors(pid) < 20)
+PYTHON
+}
+
+@test "under slow heads, slow content and slow reading by 1,000 connections each, the server answers at once" {
+  start_server
+  ulimit -n "$(ulimit -H -n)"
+  local attack=(slowhttptest -c 1000 -r 1000 -l 10 -p 3 -u "http://127.0.0.1:$server_port/baseline11?a=1&b=2")
+  local attacks=()
+  "${attack[@]}" -H -i 1 >"$BATS_TEST_TMPDIR/head" 3>&- &
+  attacks+=($!)
+  "${attack[@]}" -B -i 1 -s 8192 >"$BATS_TEST_TMPDIR/content" 3>&- &
+  attacks+=($!)
+  "${attack[@]}" -X -k 100 -w 10 -y 20 -n 2 -z 8 >"$BATS_TEST_TMPDIR/reading" 3>&- &
+  attacks+=($!)
+  run_peers <<PYTHON
+wait_until(lambda: descriptors(pid) > 100)
+probe = Probe(port)
+most, held = 0, 0
+while any(os.path.exists(f"/proc/{attack}/fd") and os.listdir(f"/proc/{attack}/fd") for attack in (${attacks[0]}, ${attacks[1]}, ${attacks[2]})):
+    most, held = max(most, memory_kib(pid)), max(held, descriptors(pid))
+    time.sleep(0.1)
+slowest = probe.stop()
+print(f"# at most {most} KiB and {held} connections a worker; the slowest of {len(probe.times)} probes took {slowest * 1000:.0f} ms",
+      file=open(3, "w"))
+assert held > 500, "there was no attack"
+assert slowest < 2, f"{slowest} s"
+assert most < 40960, f"{most} KiB"  # two workers with 256 blocks of 64 KiB each, and the table
+PYTHON
+  wait "${attacks[@]}" || true # its status says whether it found the server slow, in its own terms
+}
+
+@test "16,000 connections that come, are served, and go abruptly leave nothing behind, three times over" {
+  start_server
+  ulimit -n "$(ulimit -H -n)"
+  run_peers <<'PYTHON'
+import resource
+count = min(16000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)
+before = descriptors(pid)
+after = []
+for _ in range(3):
+    peers = []
+    for n in range(count):
+        peers.append(connect(port, source=f"127.0.0.{2 + n % 4}"))
+        peers[-1].sendall(OK)
+    for peer in peers:
+        assert peer.recv(4096).endswith(b"ok")
+    for peer in peers:
+        abort(peer)
+    wait_until(lambda: descriptors(pid) == before)
+    after.append(memory_kib(pid))
+print(f"# {count} connections; afterwards {after} KiB", file=open(3, "w"))
+assert after[1] <= after[0] + 8 and after[2] <= after[0] + 8, after
+PYTHON
+}
+
+@test "a descriptor limit of 64: no CPU while it is reached, and everybody is served in the end" {
+  local server_command=(prlimit --nofile=64:64)
+  start_server --threads 1
+  run_peers <<'PYTHON'
+peers = [connect(port) for _ in range(100)]
+for peer in peers:
+    peer.sendall(OK)
+for peer in peers[:50]:
+    assert Answers(peer).next()[0] == 200
+start = cpu_seconds(pid)
+time.sleep(2)
+used = (cpu_seconds(pid) - start) / 2
+assert used < 0.02, f"{used:.1%} of a core"
+for peer in peers[:50]:
+    peer.close()
+for peer in peers[50:]:
+    assert Answers(peer).next()[0] == 200
+PYTHON
+}
+
+@test "a full table leaves connections in the backlog until others close" {
+  build_variant connection_limit=8
+  start_server --threads 1
+  run_peers <<'PYTHON'
+peers = [connect(port) for _ in range(20)]
+for peer in peers:
+    peer.sendall(OK)
+start = cpu_seconds(pid)
+for peer in peers[:8]:
+    assert Answers(peer).next()[0] == 200
+peers[8].settimeout(1.5)
+try:
+    raise AssertionError(peers[8].recv(1))
+except TimeoutError:
+    pass
+used = cpu_seconds(pid) - start
+assert used < 0.03, f"{used} s of CPU"
+for peer in peers:
+    peer.settimeout(10)
+for n, peer in enumerate(peers):
+    if n >= 8:
+        assert Answers(peer).next()[0] == 200
+    abort(peer)
+PYTHON
+  unset server_program
+}
+
+@test "every send takes one byte, and the answers are whole" {
+  build_variant 'head_timeout=10'
+  sed --in-place 's/\(Sys::sendto, socket, address(data), \)long(size)/\11/' "$BATS_FILE_TMPDIR/variant/server.cpp"
+  "$BATS_FILE_TMPDIR/variant/build.sh"
+  start_server --threads 1
+  run_peers <<'PYTHON'
+peer = connect(port)
+answers = Answers(peer)
+peer.sendall(b"".join(map(number, range(100))) + b"POST /baseline11 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n2")
+for n in range(100):
+    assert answers.next()[2] == b"%d" % n
+peer.sendall(b"0" + LAST)
+assert answers.next()[2] == b"20" and answers.next()[2] == b"ok" and answers.next() is None
+PYTHON
+  unset server_program
+}
+
+# Requests of several kinds, whole and cut, on connections of their own: all must be answered rightly.
+exchange_some() {
+  run_peers <<'PYTHON'
+for turn in range(40):
+    peer = connect(port)
+    answers = Answers(peer)
+    peer.sendall(number(turn) + b"POST /baseline11?n=1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n2")
+    assert answers.next()[2] == b"%d" % turn
+    peer.sendall(b"0\r\n0\r\n\r\n" + OK * 3)
+    assert [answers.next()[2] for _ in range(4)] == [b"21", b"ok", b"ok", b"ok"]
+    peer.sendall(LAST)
+    assert answers.next()[2] == b"ok" and answers.next() is None
+PYTHON
+}
+
+@test "system calls that are interrupted are made again" {
+  local call
+  for call in recvfrom sendto accept4 epoll_pwait; do
+    start_under_strace --trace="$call" --inject="$call:error=EINTR:when=2+3"
+    exchange_some
+    stop_server
+  done
+}
+
+@test "a send that is refused for now is made again when the socket is writable" {
+  start_under_strace --trace=sendto --inject=sendto:error=EAGAIN:when=2+3
+  exchange_some
+  stop_server
+}
+
+@test "accept4 tries again after every error of a connection or of the network, and pauses after the others" {
+  local error
+  for error in ECONNABORTED ENETDOWN EPROTO ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP ENETUNREACH ETIMEDOUT \
+    EMFILE ENFILE ENOBUFS ENOMEM EPERM; do
+    start_under_strace --trace=accept4 --inject="accept4:error=$error:when=1"
+    exchange "GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert_statuses 200 "$error"
+    stop_server
+  done
+}
+
+@test "a connection that breaks takes no other with it" {
+  start_under_strace --trace=sendto,recvfrom --inject=sendto:error=ECONNRESET:when=2+4 \
+    --inject=recvfrom:error=ECONNRESET:when=3+4
+  run_peers <<'PYTHON'
+whole = broken = 0
+for turn in range(60):
+    peer = connect(port)
+    peer.sendall(number(turn))
+    try:
+        answer = Answers(peer).next()
+    except ConnectionError:
+        answer = None
+    whole, broken = whole + (answer is not None), broken + (answer is None)
+    assert answer is None or answer[2] == b"%d" % turn
+    peer.close()
+assert whole > 20 and broken > 10, (whole, broken)
+PYTHON
+  stop_server
+}
+
+@test "a connection that epoll cannot take is closed, and the next one is served" {
+  start_under_strace --trace=epoll_ctl --inject=epoll_ctl:error=ENOMEM:when=4
+  run_peers <<'PYTHON'
+peer = connect(port)
+assert peer.recv(1) == b""
+peer = connect(port)
+peer.sendall(OK)
+assert Answers(peer).next()[0] == 200
+PYTHON
+  stop_server
+}

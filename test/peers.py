@@ -1,0 +1,105 @@
+"""What the tests' own clients share: connections, requests, and a look at the server's process."""
+import os
+import pathlib
+import socket
+import struct
+import threading
+import time
+
+OK = b"GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n"
+LAST = b"GET /pipeline HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+def connect(port, receive_buffer=0, source="127.0.0.1", timeout=15):
+    peer = socket.socket()
+    if receive_buffer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    peer.settimeout(timeout)
+    peer.bind((source, 0))
+    peer.connect(("127.0.0.1", port))
+    return peer
+
+
+def number(n):
+    """A request whose answer is `n`."""
+    return b"GET /baseline11?n=%d HTTP/1.1\r\nHost: a\r\n\r\n" % n
+
+
+class Answers:
+    """The responses that come in on a connection, one by one."""
+
+    def __init__(self, peer):
+        self.peer, self.held = peer, b""
+
+    def _more(self):
+        piece = self.peer.recv(65536)
+        self.held += piece
+        return piece
+
+    def next(self):
+        """Status, head and content of the next response; None at the end of the stream between responses."""
+        while b"\r\n\r\n" not in self.held:
+            if not self._more():
+                assert not self.held, f"the stream ended inside a response: {self.held!r}"
+                return None
+        head, _, self.held = self.held.partition(b"\r\n\r\n")
+        size = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        while len(self.held) < size:
+            assert self._more(), f"the stream ended inside content: {self.held!r}"
+        content, self.held = self.held[:size], self.held[size:]
+        return int(head[9:12]), head, content
+
+
+def abort(peer):
+    """Closes with a reset."""
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    peer.close()
+
+
+def descriptors(pid):
+    """Open descriptors, in the descriptor table that holds most of them."""
+    return max(len(os.listdir(task / "fd")) for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
+
+
+def cpu_seconds(pid):
+    return sum(int((task / "schedstat").read_text().split()[0])
+               for task in pathlib.Path(f"/proc/{pid}/task").iterdir()) / 1e9
+
+
+def memory_kib(pid, name="VmRSS"):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(status.split(f"{name}:")[1].split()[0])
+
+
+def wait_until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "gave up waiting"
+        time.sleep(0.01)
+
+
+class Probe(threading.Thread):
+    """Opens a connection every 100 ms, and remembers how long the answer took and what went wrong."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.port, self.times, self.failures, self.is_over = port, [], [], threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.is_over.wait(0.1):
+            start = time.monotonic()
+            try:
+                with connect(self.port, source="127.0.0.9", timeout=5) as peer:
+                    peer.sendall(LAST)
+                    assert Answers(peer).next()[0] == 200
+            except (OSError, AssertionError, TypeError) as error:
+                self.failures.append(repr(error))
+            self.times.append(time.monotonic() - start)
+
+    def stop(self):
+        self.is_over.set()
+        self.join()
+        assert not self.failures, self.failures
+        assert self.times, "the probe was never sent"
+        return max(self.times)

@@ -1,0 +1,211 @@
+#!/usr/bin/env bats
+# The end: what is under way is finished, nothing that was accepted goes unanswered, and another server can take over.
+load helper
+setup_file() { build_server; }
+teardown() {
+  stop_server
+  if [[ -n ${second_pid:-} ]]; then server_pid=$second_pid stop_server; fi
+}
+
+# Ends the server as a user would, and expects status 0 within some seconds.
+await_end() {
+  local start=$EPOCHREALTIME status=0
+  wait "$server_pid" || status=$?
+  [[ $status == 0 ]] || fail "exit status $status"
+  python3 -c "import sys; sys.exit($EPOCHREALTIME - $start > ${1:-1})" || fail "it took longer than ${1:-1} s"
+}
+
+@test "without connections it ends at once" {
+  local signal
+  for signal in TERM INT; do
+    start_server
+    kill -"$signal" "$server_pid"
+    await_end
+  done
+}
+
+@test "idle connections close at once, and new ones are refused" {
+  start_server
+  run_peers <<'PYTHON'
+import signal
+used, unused = connect(port), connect(port)
+used.sendall(OK)
+assert Answers(used).next()[0] == 200
+time.sleep(2.1)
+os.kill(pid, signal.SIGTERM)
+start = time.monotonic()
+assert used.recv(1) == b"" and unused.recv(1) == b""
+assert time.monotonic() - start < 0.1, time.monotonic() - start
+PYTHON
+  await_end
+  run -0 python3 -c "import errno, socket; exit(socket.socket().connect_ex(('127.0.0.1', $server_port)) != errno.ECONNREFUSED)"
+}
+
+@test "requests that are under way are answered, the last of a connection with Connection: close" {
+  start_server
+  run_peers <<'PYTHON'
+import signal
+POST = b"POST /baseline11?n=40 HTTP/1.1\r\nHost: a\r\n"
+streams = {
+    "a head": (OK[:20], OK[20:], [b"ok"]),
+    "content": (POST + b"Content-Length: 2\r\n\r\n1", b"5", [b"55"]),
+    "chunks": (POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n1", b"5\r\n0\r\n\r\n", [b"55"]),
+    "a head behind requests": (OK + OK + OK[:9], OK[9:], [b"ok"] * 3),
+    "nothing yet": (b"", OK, [b"ok"]),
+    "several at once": (b"", OK * 20 + POST + b"Content-Length: 0\r\n\r\n", [b"ok"] * 20 + [b"40"]),
+}
+peers = {name: connect(port) for name in streams}
+for name, (before, _, _) in streams.items():
+    peers[name].sendall(before)
+time.sleep(0.2)
+os.kill(pid, signal.SIGTERM)
+time.sleep(0.1)
+for name, (_, behind, expected) in streams.items():
+    peers[name].sendall(behind)
+    answers = Answers(peers[name])
+    for n, content in enumerate(expected):
+        status, head, found = answers.next()
+        assert status == 200 and found == content, (name, n, head, found)
+        assert (b"\r\nConnection: close" in head) == (n == len(expected) - 1), (name, n, head)
+    assert answers.next() is None, name
+    peers[name].close()
+PYTHON
+  await_end
+}
+
+@test "answers that are held up are still sent" {
+  start_server
+  run_peers <<'PYTHON'
+import re, signal
+count = 200000  # more than the kernel keeps
+peer = connect(port, receive_buffer=4096, timeout=30)
+peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+def send():
+    try:
+        peer.sendall(b"".join(map(number, range(count))))
+    except ConnectionError:
+        pass  # the server has ended before it took everything
+sender = threading.Thread(target=send)
+sender.start()
+sender.join(1)
+assert sender.is_alive(), "nothing is held up"
+os.kill(pid, signal.SIGTERM)
+time.sleep(0.3)
+peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)  # now it reads as fast as it can
+stream = bytearray()
+while piece := peer.recv(1 << 20):
+    stream += piece
+sums = [int(value) for value in re.findall(rb"\r\n\r\n(\d+)", stream)]
+assert len(sums) > 10000 and sums == list(range(len(sums))), "answers lost, repeated or out of order"
+assert stream.count(b"Connection: close") == 1 and b"Connection: close" in stream[-200:], stream[-400:]
+peer.close()
+PYTHON
+  await_end
+}
+
+# A peer whose content does not end; the server is told to end when it is there.
+end_during_content() {
+  start_server --threads 1
+  run_peers <<'PYTHON' &
+peer = connect(port)
+peer.sendall(b"POST /baseline11 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
+try:
+    while peer.recv(100): pass
+except ConnectionError:
+    pass
+PYTHON
+  has_a_connection() { (($(find "/proc/$server_pid/task"/*/fd -lname 'socket:*' | wc --lines) == 2)); }
+  wait_until has_a_connection
+  kill "$server_pid"
+}
+
+@test "it does not wait longer than 4 seconds, and not at all after a second signal" {
+  end_during_content
+  sleep 3
+  kill -0 "$server_pid" || fail "it has not waited"
+  await_end 1.5
+
+  end_during_content
+  sleep 0.3
+  kill -0 "$server_pid" || fail "it has not waited"
+  kill "$server_pid"
+  await_end 0.2
+}
+
+@test "it ends on a signal as process 1 of a container" {
+  local unshare=(unshare --pid --fork --kill-child)
+  if ((EUID != 0)); then unshare+=(--user); fi
+  "${unshare[@]}" true || skip "this system does not let a test make a PID namespace"
+  local server_command=("${unshare[@]}")
+  start_server
+  local signal
+  for signal in TERM INT; do
+    if [[ $signal == INT ]]; then start_server; fi
+    kill -"$signal" "$(pgrep --parent "$server_pid")"
+    await_end
+  done
+}
+
+# Lets wrk send requests of a profile, and the server end meanwhile; wrk's report is in `output`.
+end_under_load() {
+  wrk --threads 1 --connections 64 --duration 2s --timeout 8s --script "$root/test/requests.lua" \
+    "http://127.0.0.1:$server_port" -- "$1" >"$BATS_TEST_TMPDIR/wrk" 3>&- &
+  local wrk_pid=$!
+  sleep 1
+  "${@:2}"
+  kill "$server_pid"
+  await_end 4
+  wait "$wrk_pid"
+  output=$(grep --invert-match latencies "$BATS_TEST_TMPDIR/wrk")
+  (($(sed --quiet 's/ *\([0-9]*\) requests in .*/\1/p' <<<"$output") > 1000)) || fail "$output"
+  [[ $output != *'Non-2xx'* ]] || fail "$output"
+}
+
+@test "ending under load leaves no request of an accepted connection unanswered" {
+  local profile
+  for profile in baseline pipelined short; do
+    start_server
+    end_under_load "$profile"
+    # Refused new connections are all that may go wrong; they fail when wrk first writes to them.
+    [[ $output != *'Socket errors'* || $output =~ 'connect '[0-9]+', read 0, write '[0-9]+', timeout 0' ]] ||
+      fail "$profile: $output"
+  done
+}
+
+# Starts another server on the same port; its process is second_pid.
+start_successor() {
+  "$root/server" --port "$server_port" --reuse-port 2>"$BATS_TEST_TMPDIR/second.log" 3>&- &
+  second_pid=$!
+  wait_until grep --quiet listening "$BATS_TEST_TMPDIR/second.log"
+}
+
+@test "another server takes over under load with --reuse-port, and nothing fails" {
+  local profile
+  for profile in baseline short; do
+    start_server --reuse-port
+    run_peers >"$BATS_TEST_TMPDIR/peers" 2>&1 <<'PYTHON' &
+end = time.monotonic() + 3
+count = 0
+while time.monotonic() < end:
+    with connect(port, source=f"127.0.0.{5 + count % 4}") as peer:
+        peer.sendall(LAST)
+        assert Answers(peer).next()[0] == 200
+    count += 1
+assert count > 100, count
+PYTHON
+    local peers_pid=$!
+    end_under_load "$profile" start_successor
+    [[ $output != *'Socket errors'* ]] || fail "$profile: $output"
+    wait "$peers_pid" || fail "$(<"$BATS_TEST_TMPDIR/peers")"
+    server_pid=$second_pid
+    second_pid=
+    stop_server
+  done
+}
+
+@test "a server with --reuse-port joins one that was started without it" {
+  start_server
+  start_successor
+  exchange "GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n"
+  assert_statuses 200
+}

@@ -1,0 +1,220 @@
+#!/usr/bin/env bats
+# How long a connection may take for what it is at. The server is built with shorter limits, so that they can be met.
+load helper
+setup_file() {
+  build_variant head_timeout=1 content_timeout=2 idle_timeout=3 send_timeout=2 linger_timeout=1
+  start_server --threads 1
+}
+teardown_file() { stop_server; }
+
+# Each scenario is a function that returns the seconds until the connection ended and what came until then; all run at
+# the same time. A limit of n seconds ends between n and n + 1 seconds, for the clock ticks once a second.
+prelude=$(
+  cat <<'PYTHON'
+from concurrent.futures import ThreadPoolExecutor
+POST = b"POST /baseline11 HTTP/1.1\r\nHost: a\r\n"
+
+def end_of(peer, start, sender=None):
+    """Calls `sender` every 100 ms until the stream ends."""
+    received = b""
+    peer.settimeout(0.1)
+    while True:
+        try:
+            piece = peer.recv(65536)
+        except TimeoutError:
+            assert time.monotonic() < start + 12, f"it is still open: {received!r}"
+            if sender:
+                try: sender(peer)
+                except OSError: pass
+            continue
+        except ConnectionResetError:
+            piece = b""
+        if not piece:
+            return time.monotonic() - start, received
+        received += piece
+
+def trickle(data):
+    bytes_left = iter(data)
+    return lambda peer: peer.send(bytes([next(bytes_left, 0x61)]))
+
+def run(*scenarios):
+    with ThreadPoolExecutor(len(scenarios)) as pool:
+        for scenario, result in zip(scenarios, pool.map(lambda scenario: scenario(), scenarios)):
+            yield scenario.__name__, *result
+
+def expect(name, seconds, limit, received, status):
+    assert limit - 0.05 <= seconds <= limit + 1.5, f"{name}: ended after {seconds:.2f} s instead of {limit} to {limit + 1}"
+    if status is None:
+        assert received == b"", f"{name}: {received!r}"
+    else:
+        assert received.startswith(b"HTTP/1.1 %d " % status) and b"\r\nConnection: close\r\n" in received, f"{name}: {received!r}"
+PYTHON
+)
+
+@test "a head that does not end in time is answered with 408, however it comes" {
+  run_peers <<PYTHON
+$prelude
+def at_once():
+    peer = connect(port); start = time.monotonic(); peer.sendall(OK[:-1])
+    return end_of(peer, start)
+def slowly():
+    peer = connect(port); start = time.monotonic()
+    return end_of(peer, start, trickle(b"GET /pipeline HTTP/1.1\r\nHost: "))
+def after_an_answer():
+    peer = connect(port); peer.sendall(OK); assert Answers(peer).next()[0] == 200
+    time.sleep(1.5)
+    start = time.monotonic(); peer.sendall(b"G")
+    return end_of(peer, start)
+def behind_a_request():
+    peer = connect(port); start = time.monotonic(); peer.sendall(OK + b"POST")
+    assert Answers(peer).next()[0] == 200
+    return end_of(peer, start)
+for name, seconds, received in run(at_once, slowly, after_an_answer, behind_a_request):
+    expect(name, seconds, 1, received, 408)
+    assert received.endswith(b"408 Request Timeout\r\n"), received
+def of_head():
+    peer = connect(port); start = time.monotonic(); peer.sendall(b"HEAD / HTTP/1.1\r\nHost:")
+    return end_of(peer, start)
+for name, seconds, received in run(of_head):
+    expect(name, seconds, 1, received, 408)
+    assert received.endswith(b"\r\n\r\n"), received
+PYTHON
+}
+
+@test "content that does not end in time is answered with 408, and its time begins with it" {
+  run_peers <<PYTHON
+$prelude
+def with_length():
+    peer = connect(port); start = time.monotonic()
+    peer.sendall(POST + b"Content-Length: 1000\r\n\r\n")
+    return end_of(peer, start, trickle(b"1" * 200))
+def chunked():
+    peer = connect(port); start = time.monotonic()
+    peer.sendall(POST + b"Transfer-Encoding: chunked\r\n\r\n")
+    return end_of(peer, start, trickle(b"1\r\n7\r\n" * 100))
+def behind_content():
+    peer = connect(port)
+    peer.sendall(POST + b"Content-Length: 2\r\n\r\n1")
+    time.sleep(1.5)
+    start = time.monotonic()
+    peer.sendall(b"2" + POST + b"Content-Length: 2\r\n\r\n1")
+    assert Answers(peer).next()[2] == b"12"
+    return end_of(peer, start)
+for name, seconds, received in run(with_length, chunked, behind_content):
+    expect(name, seconds, 2, received, 408)
+PYTHON
+}
+
+@test "a connection between requests just closes" {
+  run_peers <<PYTHON
+$prelude
+def never_used():
+    peer = connect(port)
+    return end_of(peer, time.monotonic())
+def only_empty_lines():
+    peer = connect(port)
+    return end_of(peer, time.monotonic(), lambda peer: peer.send(b"\r\n"))
+for name, seconds, received in run(never_used, only_empty_lines):
+    expect(name, seconds, 1, received, None)
+def idle():
+    peer = connect(port); peer.sendall(OK); assert Answers(peer).next()[0] == 200
+    return end_of(peer, time.monotonic())
+def idle_with_empty_lines():
+    peer = connect(port); peer.sendall(OK); assert Answers(peer).next()[0] == 200
+    return end_of(peer, time.monotonic(), lambda peer: peer.send(b"\r\n"))
+def idle_after_content():
+    peer = connect(port); peer.sendall(POST + b"Content-Length: 1\r\n\r\n"); time.sleep(1); peer.sendall(b"7\r\n")
+    assert Answers(peer).next()[2] == b"7"
+    return end_of(peer, time.monotonic())
+for name, seconds, received in run(idle, idle_with_empty_lines, idle_after_content):
+    expect(name, seconds, 3, received, None)
+PYTHON
+}
+
+@test "a connection that is used stays open, and each part of a request has its own time" {
+  run_peers <<PYTHON
+$prelude
+peer = connect(port)
+answers = Answers(peer)
+for n in range(3):
+    peer.sendall(POST[:9])
+    time.sleep(0.7)
+    peer.sendall(POST[9:] + b"Content-Length: 2\r\n\r\n")
+    time.sleep(1.5)
+    peer.sendall(b"%d\n" % n)
+    assert answers.next()[2] == b"%d" % n
+    time.sleep(2.5)  # shorter than idle_timeout, longer than the others
+PYTHON
+}
+
+@test "a peer that never reads is cut off, gives its block back, and slows nobody down" {
+  run_peers <<PYTHON
+$prelude
+probe = Probe(port)
+def never_reads():
+    peer = connect(port, receive_buffer=4096); start = time.monotonic()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+    peer.settimeout(10)
+    try:
+        while time.monotonic() < start + 10:
+            peer.send(OK * 100)
+    except ConnectionError:
+        return time.monotonic() - start
+    raise AssertionError("it was not cut off")
+for _ in range(2):  # more peers in all than there are blocks
+    with ThreadPoolExecutor(150) as pool:
+        for seconds in pool.map(lambda _: never_reads(), range(150)):
+            assert 2 <= seconds <= 8, seconds
+assert probe.stop() < 1, max(probe.times)
+wait_until(lambda: descriptors(pid) < 20)
+# The kernel keeps nothing for them either.
+def left():
+    return [line for line in open("/proc/net/tcp") if f"0100007F:{port:04X} " in line.split(None, 2)[1] + " "
+            and line.split()[3] not in ("0A", "06")]
+wait_until(lambda: not left())
+PYTHON
+}
+
+@test "a peer that goes on sending behind the last answer is cut off" {
+  run_peers <<PYTHON
+$prelude
+def sends_on():
+    peer = connect(port); start = time.monotonic(); peer.sendall(b"BAD\r\n\r\n")
+    received, failed = b"", False
+    while time.monotonic() < start + 10:
+        try:
+            peer.send(b"x" * 10)
+        except OSError:
+            return time.monotonic() - start, b""
+        time.sleep(0.05)
+for name, seconds, received in run(sends_on):
+    expect(name, seconds, 1, received, None)
+PYTHON
+}
+
+@test "ten connections among the places of 15,000 cost nothing to look through" {
+  ulimit -n "$(ulimit -H -n)"
+  run_peers <<'PYTHON'
+count = min(15000, __import__("resource").getrlimit(__import__("resource").RLIMIT_NOFILE)[0] - 200)
+peers = [connect(port, source=f"127.0.0.{2 + n % 4}") for n in range(count)]
+kept = peers[::count // 10]
+for peer in peers:
+    peer.sendall(OK)
+for peer in peers:
+    if peer not in kept:
+        abort(peer)
+wait_until(lambda: descriptors(pid) < 30)
+for peer in kept:
+    assert Answers(peer).next()[0] == 200
+start = cpu_seconds(pid)
+time.sleep(2)
+used = cpu_seconds(pid) - start
+print(f"# {used * 1e6 / 2:.0f} us of CPU a second", file=open(3, "w"))
+assert used < 0.002, f"{used} s of CPU in two seconds"
+PYTHON
+}
+
+@test "the limits are 10, 30, 60, 20 and 2 seconds" {
+  run -0 sed --quiet --regexp-extended 's/^constexpr uint8_t ([a-z]+)_timeout = ([0-9]+);.*/\1 \2/p' "$root/server.cpp"
+  [[ ${lines[*]} == 'head 10 content 30 idle 60 send 20 linger 2' ]] || fail "$output"
+}
