@@ -56,7 +56,9 @@ constexpr uint8_t idle_timeout = 60;     // from an answer to the next request
 constexpr uint8_t send_timeout = 20;     // until the peer has taken the answers that were held up
 constexpr uint8_t linger_timeout = 2;    // until it has closed behind the last answer
 
-constexpr int64_t drain_tick_ms = 250;  // the clock's period once the server is to end: see drain()
+// Once the server is to end: see drain().
+constexpr int64_t drain_tick_ms = 125;  // the clock's period; an eighth of a second
+constexpr uint8_t drain_grace = 2;      // ticks, of which the first may be near, for connections that have just begun
 constexpr int64_t drain_limit_s = 4;    // then it ends, whatever is still open
 
 static_assert(input_size >= 2 * head_limit, "a head held back must leave room in the input buffer for the next bytes");
@@ -184,7 +186,7 @@ asm(".globl _start\n"
 #endif
 
 // The kernel's constants, by its names and in its headers' groups.
-constexpr long EPERM = 1, EINTR = 4, EAGAIN = 11, ENOMEM = 12, ENFILE = 23, EMFILE = 24, ENOBUFS = 105;
+constexpr long EINTR = 4, EAGAIN = 11, EMFILE = 24, ENOBUFS = 105;
 constexpr int AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000;
 constexpr int SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_LINGER = 13, SO_REUSEPORT = 15, SO_ATTACH_FILTER = 26;
 constexpr int IPPROTO_TCP = 6, TCP_NODELAY = 1, MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1;
@@ -279,7 +281,7 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
 }
 [[nodiscard]] inline long timerfd_create() { return trap(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK); }
 // Expires once, `after_ns` nanoseconds from now; 0 would switch it off.
-[[nodiscard]] inline long timerfd_settime(int timer, int64_t after_ns) {
+[[nodiscard, gnu::noinline]] long timerfd_settime(int timer, int64_t after_ns) {
     constexpr int64_t second = 1'000'000'000;
     itimerspec when{{0, 0}, {after_ns / second, after_ns % second}};
     return trap(Sys::timerfd_settime, timer, 0, address(&when), 0);
@@ -1430,8 +1432,8 @@ struct alignas(4096) Worker {
     int stop;   // readable when the server is to end; the same in all workers
     bool is_ticking;
     bool is_accepting;
-    bool is_draining;
-    uint8_t ticks;  // modulo 256
+    uint8_t drain_ticks;  // how often the clock has ticked since the order to stop, and one more; 0: there was none
+    uint8_t ticks;        // seconds, modulo 256
     uint32_t connection_count;
     uint32_t *running_workers;  // those that have not drained yet; atomic
     char date[date_size];
@@ -1640,7 +1642,7 @@ void close_connection(Worker &worker, Connection &connection) {
     worker.input[filled] = '\0';
     bool is_last = false;
     do {
-        Answer answer{worker.output, worker.date, worker.is_draining};
+        Answer answer{worker.output, worker.date, worker.drain_ticks != 0 && arrival == Arrival::drained};
         const Parse parse = answer_requests(worker, connection, cursor, answer, is_last);
         if (parse >= Parse::refused) arrival = Arrival::perhaps_more;  // what follows has not been looked at
         const size_t size = size_t(answer.at - worker.output);
@@ -1653,7 +1655,8 @@ void close_connection(Worker &worker, Connection &connection) {
             }
         }
         if (is_last) [[unlikely]] {
-            finish(worker, connection, arrival == Arrival::drained && cursor.at == cursor.end && !worker.is_draining);
+            finish(worker, connection,
+                   arrival == Arrival::drained && cursor.at == cursor.end && worker.drain_ticks == 0);
             return false;
         }
         if (parse == Parse::incomplete) [[unlikely]]
@@ -1798,8 +1801,8 @@ void put_date(char *at, uint64_t now) {
     close_connection(worker, connection);
 }
 
-// Expires all connections whose time is over. While the server drains, that of one between requests is over when it
-// has not had any for more than a tick.
+// Expires all connections whose time is over. While the server drains, that of one between requests is over if it had
+// none for more than a second, and of every one when the grace is.
 [[gnu::cold, gnu::noinline]] void expire_overdue(Worker &worker) {
     for (size_t group = 0; group < group_count; group++) {
         if (worker.group_sizes[group] == 0) continue;
@@ -1808,8 +1811,8 @@ void put_date(char *at, uint64_t now) {
             if (connection.state == Connection::State::closed) continue;
             const uint8_t left = uint8_t(connection.deadline - worker.ticks);
             const bool is_between = connection.state <= Connection::State::idle;
-            if (left == 0 || (worker.is_draining && is_between && left + 1 < timeouts[size_t(connection.state)]))
-                expire(worker, connection);
+            const bool is_unused = worker.drain_ticks > drain_grace || left + 1 < timeouts[size_t(connection.state)];
+            if (left == 0 || (worker.drain_ticks != 0 && is_between && is_unused)) expire(worker, connection);
         }
     }
 }
@@ -1819,10 +1822,7 @@ void put_date(char *at, uint64_t now) {
 [[gnu::cold, gnu::noinline]] void pause_accepting(Worker &worker) {
     worker.is_accepting = false;
     (void)epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.listener, 0);  // a registered pair cannot fail
-    if (!worker.is_ticking) {
-        worker.is_ticking = true;
-        (void)timerfd_settime(worker.timer, 1'000'000'000);
-    }
+    if (!worker.is_ticking) run_clock(worker);
 }
 
 // Accepts all waiting connections. Returns whether there are none left.
@@ -1831,11 +1831,9 @@ void put_date(char *at, uint64_t now) {
         const bool has_room = worker.connection_count < connection_limit;
         const long accepted = has_room ? accept4(worker.listener, SOCK_NONBLOCK) : -EMFILE;
         if (accepted < 0) [[unlikely]] {
-            // EPERM: a firewall's or security module's rule, which may last. All other errors are the connection's, to
-            // be followed by another try (accept(2)): the listener is reported as long as there are some.
-            if (accepted == -EMFILE || accepted == -ENFILE || accepted == -ENOBUFS || accepted == -ENOMEM ||
-                accepted == -EPERM)
-                pause_accepting(worker);
+            // What has run out, or a rule that forbids it, may last. From 64 on errors are the network's, to be
+            // followed by another try (accept(2)): the listener is reported as long as there are connections.
+            if (accepted != -EAGAIN && (accepted > -64 || accepted == -ENOBUFS)) pause_accepting(worker);
             return accepted == -EAGAIN;
         }
         const int socket = int(accepted);
@@ -1854,7 +1852,12 @@ void put_date(char *at, uint64_t now) {
     }
 }
 
-// The server is to end. For one tick new connections are still accepted whose handshake has begun, but a SYN is
+[[gnu::cold, gnu::noinline]] void run_drain_clock(Worker &worker) {
+    run_clock(worker);  // for the Date
+    (void)timerfd_settime(worker.timer, drain_tick_ms * 1'000'000);
+}
+
+// The server is to end. For a short time new connections are still accepted whose handshake has begun, but a SYN is
 // dropped: its sender repeats it after a second and then finds the port's next owner, or none. (A connection that is
 // still in the queue of a listener when that is closed is reset.)
 [[gnu::cold, gnu::noinline]] void drain(Worker &worker) {
@@ -1866,30 +1869,27 @@ void put_date(char *at, uint64_t now) {
     };
     const sock_fprog program{sizeof drop_syn / sizeof *drop_syn, drop_syn};
     (void)setsockopt(worker.listener, SOL_SOCKET, SO_ATTACH_FILTER, program);  // without it a few are reset
-    worker.is_draining = true;
-    worker.is_ticking = true;
+    worker.drain_ticks = 1;
     expire_overdue(worker);
-    (void)timerfd_settime(worker.timer, drain_tick_ms * 1'000'000);
+    run_drain_clock(worker);
 }
 
-// A tick while the server drains. The last worker that has no connection any more ends it.
+// A tick while the server drains; the first one may have come together with the order to stop. The last worker that
+// has no connection any more ends the process.
 [[gnu::cold]] void go_on_draining(Worker &worker) {
-    if (worker.listener >= 0 && accept_connections(worker)) {
+    if (worker.drain_ticks++ >= drain_grace && worker.listener >= 0 && accept_connections(worker)) {
         (void)close(worker.listener);
         worker.listener = -1;
     }
-    if (worker.listener < 0 && worker.connection_count == 0) {
-        if (__atomic_sub_fetch(worker.running_workers, 1, __ATOMIC_RELAXED) == 0) exit_group(0);
-    } else {
-        (void)timerfd_settime(worker.timer, drain_tick_ms * 1'000'000);
-    }
+    if (worker.listener >= 0 || worker.connection_count != 0) return run_drain_clock(worker);
+    if (__atomic_sub_fetch(worker.running_workers, 1, __ATOMIC_RELAXED) == 0) exit_group(0);
 }
 
 // The clock has ticked. It goes on as long as there are connections, or are to be again.
 [[gnu::cold, gnu::noinline]] void tick(Worker &worker) {
-    worker.ticks++;
+    if (worker.drain_ticks % 8 == 0) worker.ticks++;
     expire_overdue(worker);
-    if (worker.is_draining) return go_on_draining(worker);
+    if (worker.drain_ticks != 0) return go_on_draining(worker);
     if (!worker.is_accepting) resume_accepting(worker);
     worker.is_ticking = false;
     if (worker.connection_count != 0) run_clock(worker);
@@ -2020,7 +2020,7 @@ struct Options {
     return number.value();
 }
 
-constexpr char help[] = "mote " MOTE_VERSION ", an HTTP/1.1 server\n"
+constexpr char help[] = "mote " MOTE_VERSION "\n"
                         "  --port N      TCP port (default: 8080)\n"
                         "  --threads N   workers (default: one per CPU)\n"
                         "  --reuse-port  share the port with a running server\n"
@@ -2092,8 +2092,6 @@ void raise_descriptor_limit() {
     worker.listener = make_listener(options.port, options.reuse_port || !is_first);
     worker.epoll = int(check(epoll_create(), "epoll_create1"));
     worker.timer = int(check(timerfd_create(), "timerfd_create"));
-    // Where close_range is missing, inherited descriptors may have taken the low numbers.
-    check(worker.timer < int(reserved_descriptors) ? 0 : -EMFILE, "timerfd_create");
     worker.is_accepting = true;
     watch(worker, worker.listener, EPOLLIN);
     watch(worker, worker.timer, EPOLLIN | EPOLLET);

@@ -186,10 +186,27 @@ PYTHON
 @test "accept4 tries again after every error of a connection or of the network, and pauses after the others" {
   local error
   for error in ECONNABORTED ENETDOWN EPROTO ENOPROTOOPT EHOSTDOWN ENONET EHOSTUNREACH EOPNOTSUPP ENETUNREACH ETIMEDOUT \
-    EMFILE ENFILE ENOBUFS ENOMEM EPERM; do
+    EMFILE ENFILE ENOBUFS ENOMEM EPERM EACCES; do
     start_under_strace --trace=accept4 --inject="accept4:error=$error:when=1"
     exchange "GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n"
     assert_statuses 200 "$error"
+    stop_server
+  done
+}
+
+@test "an error of accept4 that lasts costs a call a second" {
+  local error trace=$BATS_TEST_TMPDIR/trace
+  for error in EMFILE ENOBUFS EPERM EACCES EIO; do
+    local server_command=(strace --daemonize --follow-forks --output="$trace" --trace=accept4
+      --inject="accept4:error=$error")
+    start_server --threads 1
+    run_peers <<'PYTHON'
+peer = connect(port)
+time.sleep(1.5)
+PYTHON
+    (($(grep --count accept4 "$trace") < 20)) || fail "$error: $(grep --count accept4 "$trace") calls"
+    kill "$server_pid" # it waits for the queue to be empty, which it never is
+    sleep 0.1
     stop_server
   done
 }

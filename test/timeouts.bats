@@ -116,6 +116,11 @@ def only_empty_lines():
     return end_of(peer, time.monotonic(), lambda peer: peer.send(b"\r\n"))
 for name, seconds, received in run(never_used, only_empty_lines):
     expect(name, seconds, 1, received, None)
+def half_an_empty_line():
+    peer = connect(port); start = time.monotonic(); peer.sendall(b"\r"); time.sleep(0.2); peer.sendall(b"\n")
+    return end_of(peer, start)
+for name, seconds, received in run(half_an_empty_line):
+    expect(name, seconds, 1, received, None)
 def idle():
     peer = connect(port); peer.sendall(OK); assert Answers(peer).next()[0] == 200
     return end_of(peer, time.monotonic())
@@ -126,7 +131,12 @@ def idle_after_content():
     peer = connect(port); peer.sendall(POST + b"Content-Length: 1\r\n\r\n"); time.sleep(1); peer.sendall(b"7\r\n")
     assert Answers(peer).next()[2] == b"7"
     return end_of(peer, time.monotonic())
-for name, seconds, received in run(idle, idle_with_empty_lines, idle_after_content):
+def idle_after_pieces():
+    peer = connect(port); peer.sendall(POST); time.sleep(0.5); peer.sendall(b"Content-Length: 1\r\n\r\n")
+    time.sleep(1); peer.sendall(b"7")
+    assert Answers(peer).next()[2] == b"7"
+    return end_of(peer, time.monotonic())
+for name, seconds, received in run(idle, idle_with_empty_lines, idle_after_content, idle_after_pieces):
     expect(name, seconds, 3, received, None)
 PYTHON
 }
