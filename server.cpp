@@ -50,19 +50,19 @@ constexpr uint16_t trailer_limit = 4096;            // all trailer fields of a r
 constexpr uint32_t linger_limit = 2 * 1024 * 1024;  // thrown away behind a refusal before the connection is closed
 
 // How long a connection may take for what it is at, in seconds, to the end of the last one.
-constexpr uint8_t head_timeout = 10;     // from accept or the first byte of a request to the end of its head
-constexpr uint8_t content_timeout = 30;  // from there to the end of its content
-constexpr uint8_t idle_timeout = 60;     // from an answer to the next request
-constexpr uint8_t send_timeout = 20;     // until the peer has taken the answers that were held up
-constexpr uint8_t linger_timeout = 2;    // until it has closed behind the last answer
+constexpr uint8_t head_timeout_s = 10;     // from accept or the first byte of a request to the end of its head
+constexpr uint8_t content_timeout_s = 30;  // from there to the end of its content
+constexpr uint8_t idle_timeout_s = 60;     // from an answer to the next request
+constexpr uint8_t send_timeout_s = 20;     // until the peer has taken the answers that were held up
+constexpr uint8_t linger_timeout_s = 2;    // until it has closed behind the last answer
 
 // Once the server is to end: see drain().
-constexpr int64_t drain_tick_ms = 125;  // the clock's period; an eighth of a second
-constexpr uint8_t drain_grace = 2;      // ticks, of which the first may be near, for connections that have just begun
-constexpr int64_t drain_limit_s = 4;    // then it ends, whatever is still open
+constexpr int64_t drain_tick_ms = 125;    // the clock's period; an eighth of a second
+constexpr uint8_t drain_grace_ticks = 2;  // ticks, of which the first may be near, for connections that have just begun
+constexpr int64_t drain_limit_s = 4;      // then it ends, whatever is still open
 
 static_assert(input_size >= 2 * head_limit, "a head held back must leave room in the input buffer for the next bytes");
-static_assert(head_timeout < 128 && content_timeout < 128 && idle_timeout < 128 && send_timeout < 128,
+static_assert(head_timeout_s < 128 && content_timeout_s < 128 && idle_timeout_s < 128 && send_timeout_s < 128,
               "deadlines are kept modulo 256 ticks");
 static_assert(stack_size % 16 == 0, "the stack pointer is aligned where a thread starts");
 static_assert(request_line_limit < head_limit, "a request line is part of the head");
@@ -1399,15 +1399,17 @@ struct Connection {
 };
 static_assert(sizeof(Connection) == 32, "two connections share a cache line, none straddles one");
 
-// How many ticks a connection may stay in each state. The first one may be near.
-constexpr uint8_t timeouts[] = {0,
-                                head_timeout + 1,
-                                idle_timeout + 1,
-                                head_timeout + 1,
-                                content_timeout + 1,
-                                send_timeout + 1,
-                                send_timeout + 1,
-                                linger_timeout + 1};
+// How many ticks a connection may stay in each state: one more than seconds, for the first tick may be near.
+constexpr uint8_t timeouts[] = {
+    0,
+    head_timeout_s + 1,
+    idle_timeout_s + 1,
+    head_timeout_s + 1,
+    content_timeout_s + 1,
+    send_timeout_s + 1,
+    send_timeout_s + 1,
+    linger_timeout_s + 1,
+};
 
 // What a connection holds back. The small things first: a partial head then takes up one page.
 struct alignas(4096) Block {
@@ -1811,14 +1813,15 @@ void put_date(char *at, uint64_t now) {
             if (connection.state == Connection::State::closed) continue;
             const uint8_t left = uint8_t(connection.deadline - worker.ticks);
             const bool is_between = connection.state <= Connection::State::idle;
-            const bool is_unused = worker.drain_ticks > drain_grace || left + 1 < timeouts[size_t(connection.state)];
+            const bool is_unused =
+                worker.drain_ticks > drain_grace_ticks || left + 1 < timeouts[size_t(connection.state)];
             if (left == 0 || (worker.drain_ticks != 0 && is_between && is_unused)) expire(worker, connection);
         }
     }
 }
 
-// Descriptors or memory have run out: waiting connections stay in the backlog until one of ours closes, or the next
-// tick, for what has run out may be the system's.
+// What a connection needs has run out: waiting ones stay in the backlog until one of ours closes, or the next tick, for
+// what has run out may be the system's.
 [[gnu::cold, gnu::noinline]] void pause_accepting(Worker &worker) {
     worker.is_accepting = false;
     (void)epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.listener, 0);  // a registered pair cannot fail
@@ -1877,7 +1880,7 @@ void put_date(char *at, uint64_t now) {
 // A tick while the server drains; the first one may have come together with the order to stop. The last worker that
 // has no connection any more ends the process.
 [[gnu::cold]] void go_on_draining(Worker &worker) {
-    if (worker.drain_ticks++ >= drain_grace && worker.listener >= 0 && accept_connections(worker)) {
+    if (worker.drain_ticks++ >= drain_grace_ticks && worker.listener >= 0 && accept_connections(worker)) {
         (void)close(worker.listener);
         worker.listener = -1;
     }

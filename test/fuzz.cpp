@@ -572,11 +572,11 @@ public:
     long close(int descriptor) {
         check_open(descriptor);
         const bool has_failed = was_reset || script.is(Script::has_no_blocks);
-        const bool has_lingered = is_shut_down && ticks_of_linger >= linger_timeout;
+        const bool has_lingered = is_shut_down && ticks_of_linger >= linger_timeout_s;
         if (seen > received && !has_failed && !has_lingered)
             fail("closed with input unread: the reset may destroy the last answer");
         const bool is_idle =
-            script.is(Script::stays) && vain_ticks + early_tick_limit >= head_timeout && predicted.late_size == 0;
+            script.is(Script::stays) && vain_ticks + early_tick_limit >= head_timeout_s && predicted.late_size == 0;
         if (!has_ended && !is_shut_down && !has_failed && !predicted.asks_for_end() && !is_idle)
             fail("closed before the peer's end: what it still sends may destroy the last answer");
         is_open = is_registered = is_pending = false;
@@ -610,7 +610,7 @@ private:
     unsigned stalls_left = 100;  // more of them take time and show nothing new
     unsigned accept_failures = script.is(Script::accepts_late) ? script.circumstances / 16 % 4 + 1 : 0;
     unsigned late_ticks_left = script.is(Script::stays)       ? tick_limit
-                               : script.is(Script::ends_late) ? linger_timeout + 5
+                               : script.is(Script::ends_late) ? linger_timeout_s + 5
                                                               : 0;
     unsigned early_ticks_left = early_tick_limit;
     unsigned vain_ticks = 0, ticks_of_linger = 0;
@@ -728,7 +728,7 @@ private:
     void expire() {
         if (!is_armed) fail("the clock stands still while there is work");
         if (++vain_ticks > tick_limit) fail(is_open ? "a connection is never closed" : "the clock does not stop");
-        if (is_shut_down && is_open && ticks_of_linger++ > linger_timeout) fail("a connection lingers for too long");
+        if (is_shut_down && is_open && ticks_of_linger++ > linger_timeout_s) fail("a connection lingers for too long");
         is_armed = false;
         has_expired = true;
     }

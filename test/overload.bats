@@ -137,7 +137,7 @@ PYTHON
 }
 
 @test "every send takes one byte, and the answers are whole" {
-  build_variant 'head_timeout=10'
+  build_variant 'head_timeout_s=10'
   sed --in-place 's/\(Sys::sendto, socket, address(data), \)long(size)/\11/' "$BATS_FILE_TMPDIR/variant/server.cpp"
   "$BATS_FILE_TMPDIR/variant/build.sh"
   start_server --threads 1

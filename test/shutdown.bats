@@ -232,3 +232,26 @@ for n in range(3000):
 assert answers.next() is None
 PYTHON
 }
+
+@test "a connection that begins while the old server drains goes to the new one, late but whole" {
+  start_server --threads 1 --reuse-port
+  "$root/server" --port "$server_port" --threads 1 --reuse-port 2>"$BATS_TEST_TMPDIR/second.log" 3>&- &
+  second_pid=$!
+  wait_until grep --quiet listening "$BATS_TEST_TMPDIR/second.log"
+  run_peers <<'PYTHON'
+from concurrent.futures import ThreadPoolExecutor
+import signal
+def begin(n):
+    start = time.monotonic()
+    peer = connect(port, source=f"127.0.0.{2 + n}")
+    seconds = time.monotonic() - start
+    peer.sendall(OK)
+    assert b"\r\nConnection: close" not in Answers(peer).next()[1], "the old server has answered"
+    return seconds
+os.kill(pid, signal.SIGTERM)
+time.sleep(0.02)
+with ThreadPoolExecutor(32) as pool:
+    seconds = sorted(pool.map(begin, range(32)))
+assert seconds[0] < 0.5 < 0.9 < seconds[-1] < 2, seconds  # some had the old one first, and sent their SYN again
+PYTHON
+}
