@@ -1,5 +1,5 @@
 # Names for tasks; build.sh owns how the server is built.
-.PHONY: all test fuzz crosscheck soak bench size asm lint clean
+.PHONY: all test fuzz crosscheck soak bench count size asm lint clean
 
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 600
@@ -33,6 +33,10 @@ soak: server
 # Cost per request beside a server that parses nothing, and nginx: see test/bench.py for its settings.
 bench: server
 	python3 test/bench.py
+
+# Instructions per request, by valgrind.
+count:
+	python3 test/count.py
 
 # Bytes of each section, then of each function and constant, largest last.
 size: server

@@ -44,6 +44,11 @@ teardown() { stop_server; }
   ((output < 12288)) || fail "$output bytes"
 }
 
+@test "no kind of request takes more instructions than its bound" {
+  run -0 python3 "$root/test/count.py" --bounds
+  echo "$output" | sed 's/^/# /' >&3
+}
+
 @test "it is built by either compiler, without a warning, wherever the folder is" {
   local compiler
   cp "$root/server.cpp" "$root/build.sh" "$BATS_TEST_TMPDIR"
