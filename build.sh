@@ -36,11 +36,12 @@ if [[ $("$compiler" --version) != *clang* ]]; then
     -fipa-pta                 # knows better which values need not be loaded again
     # The rest makes shorter code, as measured, and not slower.
     -fno-tree-forwprop
-    -fno-forward-propagate
     -fno-expensive-optimizations
     -fno-early-inlining
     -fno-strict-aliasing
     -fno-caller-saves
+    -fno-tree-fre
+    -fno-tree-tail-merge
     -fconserve-stack
   )
 fi

@@ -497,17 +497,17 @@ static_assert(sizeof(Vector) <= overread);
 
 // Texts that are only looked up on rare paths stand one behind the other, each ended by LF: a list of them costs no
 // table of addresses. Line `index` of such a list, with its LF.
-[[nodiscard, gnu::cold, gnu::noinline]] constexpr Bytes line_of(Bytes lines, size_t index) {
+[[nodiscard, gnu::cold, gnu::noinline]] constexpr Bytes line_of(const char *lines, size_t index) {
     for (;; index--) {
-        size_t size = 1;
-        while (lines.data[size - 1] != '\n') size++;
-        if (index == 0) return lines.first(size);
-        lines = lines.after(size);
+        const char *end = lines;
+        while (*end++ != '\n') {}
+        if (index == 0) return {lines, size_t(end - lines)};
+        lines = end;
     }
 }
-[[nodiscard]] consteval size_t line_count(Bytes lines) {
+[[nodiscard]] consteval size_t line_count(const char *lines) {
     size_t count = 0;
-    for (size_t i = 0; i < lines.size; i++) count += lines.data[i] == '\n';
+    for (; *lines != '\0'; lines++) count += *lines == '\n';
     return count;
 }
 
@@ -598,7 +598,7 @@ private:
 // not depend on what has arrived behind it either.
 
 enum class Method : uint8_t { get, head, post, put, delete_, connect, options, trace, patch, unknown };
-constexpr Bytes method_names = "GET\nHEAD\nPOST\nPUT\nDELETE\nCONNECT\nOPTIONS\nTRACE\nPATCH\n"_b;
+constexpr char method_names[] = "GET\nHEAD\nPOST\nPUT\nDELETE\nCONNECT\nOPTIONS\nTRACE\nPATCH\n";
 
 enum class Status : uint8_t {
     ok,       // answered by a route; all others in one place
@@ -616,19 +616,19 @@ enum class Status : uint8_t {
     version_not_supported,
 };
 // The end of a status line, and the content of an error's response.
-constexpr Bytes status_texts = "200 OK\r\n"
-                               "200 OK\r\n"
-                               "400 Bad Request\r\n"
-                               "404 Not Found\r\n"
-                               "405 Method Not Allowed\r\n"
-                               "408 Request Timeout\r\n"
-                               "413 Content Too Large\r\n"
-                               "414 URI Too Long\r\n"
-                               "417 Expectation Failed\r\n"
-                               "431 Request Header Fields Too Large\r\n"
-                               "500 Internal Server Error\r\n"
-                               "501 Not Implemented\r\n"
-                               "505 HTTP Version Not Supported\r\n"_b;
+constexpr char status_texts[] = "200 OK\r\n"
+                                "200 OK\r\n"
+                                "400 Bad Request\r\n"
+                                "404 Not Found\r\n"
+                                "405 Method Not Allowed\r\n"
+                                "408 Request Timeout\r\n"
+                                "413 Content Too Large\r\n"
+                                "414 URI Too Long\r\n"
+                                "417 Expectation Failed\r\n"
+                                "431 Request Header Fields Too Large\r\n"
+                                "500 Internal Server Error\r\n"
+                                "501 Not Implemented\r\n"
+                                "505 HTTP Version Not Supported\r\n";
 
 static_assert(line_count(method_names) == size_t(Method::unknown));
 static_assert(line_count(status_texts) == size_t(Status::version_not_supported) + 1);
@@ -834,12 +834,13 @@ constexpr ElementWords element_words[] = {{"\007chunked", 4}, {"\014100-continue
     }
 }
 
-// Whether a field name may be one that take_known_field knows: its length says mostly no.
-[[nodiscard]] constexpr bool may_be_known(size_t name_size) {
-    constexpr auto bit = [](size_t size) { return uint32_t(1) << size; };
-    constexpr uint32_t known = bit(sizeof "content-length" - 1) | bit(sizeof "transfer-encoding" - 1) |
+// Whether a field name may be one that take_known_field knows: its size and its first letter say mostly no.
+[[nodiscard, gnu::always_inline]] constexpr bool may_be_known(Bytes name) {
+    constexpr auto bit = [](size_t place) { return uint32_t(1) << place % 32; };
+    constexpr uint32_t sizes = bit(sizeof "content-length" - 1) | bit(sizeof "transfer-encoding" - 1) |
                                bit(sizeof "connection" - 1) | bit(sizeof "expect" - 1);
-    return name_size < 32 && (known >> name_size & 1) != 0;
+    constexpr uint32_t letters = bit('c') | bit('t') | bit('e');
+    return name.size < 32 && ((sizes >> name.size) & (letters >> name.data[0] % 32) & 1) != 0;
 }
 
 // field-name ":" OWS field-value OWS CRLF (RFC 9112 section 5), as often as there are, and the empty line.
@@ -864,7 +865,7 @@ constexpr ElementWords element_words[] = {{"\007chunked", 4}, {"\014100-continue
         if (!stands_at(at, "\r\n")) [[unlikely]]
             return incomplete_or_bad(cursor, "\r\n"_b);
         at += 2;
-        if (!may_be_known(name_size)) continue;
+        if (!may_be_known({name, name_size})) continue;
         const Parse parse = take_known_field({name, name_size}, {value, value_size}, head);
         if (parse != Parse::complete) [[unlikely]]
             return {at, parse};
@@ -1131,7 +1132,7 @@ struct [[gnu::packed]] Exchange {
 };
 
 // An Allow field line with every method there is.
-constexpr size_t allow_size_limit = sizeof "Allow: \r\n" + method_names.size * 2;
+constexpr size_t allow_size_limit = sizeof "Allow: \r\n" + sizeof method_names * 2;
 constexpr size_t head_size_limit =
     sizeof "HTTP/1.1 431 Request Header Fields Too Large\r\nServer: mote\r\nContent-Type: text/plain\r\n"
            "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection: keep-alive\r\n"
@@ -1978,7 +1979,6 @@ constexpr char reasons[] = "\1Operation not permitted\n"
                            "\14Cannot allocate memory\n"
                            "\15Permission denied\n"
                            "\30Too many open files\n"
-                           "\46Function not implemented\n"
                            "\142Address already in use\n";
 
 // Ends the program because `call`, about a port if that is not 0, has answered -`error`.
