@@ -46,7 +46,7 @@ teardown() { stop_server; }
 
 @test "no kind of request takes more instructions than its bound" {
   run -0 python3 "$root/test/count.py" --bounds
-  echo "$output" | sed 's/^/# /' >&3
+  printf '# %s\n' "${lines[@]}" >&3
 }
 
 @test "it is built by either compiler, without a warning, wherever the folder is" {

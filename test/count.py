@@ -39,7 +39,7 @@ KINDS = {
     "GET /baseline11": (b"GET" + TARGET + b"\r\n", 1, 1000),
     "POST /baseline11": (b"POST" + TARGET + b"Content-Length: 2\r\n\r\n20", 1, 1450),
     "POST /baseline11, chunked": (b"POST" + TARGET + b"Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0\r\n\r\n", 1, 1700),
-    f"GET /pipeline, a browser's {len(BROWSER)} bytes": (BROWSER, 1, 2600),
+    f"GET /pipeline, a browser's {len(BROWSER)} bytes": (BROWSER, 1, 2200),
 }
 
 
