@@ -30,7 +30,7 @@ constexpr uint16_t default_port = 8080;
 constexpr size_t worker_limit = 1024;           // the most that --threads takes
 constexpr int listen_backlog = 65535;           // connections waiting for accept; the kernel caps it at somaxconn
 constexpr size_t connection_limit = 65536;      // a worker; the table costs address space, a page only once it is used
-constexpr size_t reserved_descriptors = 16;     // standard streams, listener, epoll and timer come before connections
+constexpr size_t reserved_descriptors = 16;     // standard streams, listener, epoll, both timers come first
 constexpr size_t events_per_wait = 128;         // events of one epoll_wait; 12 bytes each beside the hot state
 constexpr size_t stack_size = 4 * 4096 + 2048;  // a worker's; nothing recurses, and its buffers are elsewhere
 constexpr size_t receive_turns = 16;  // full input buffers taken from one connection before the others have a turn
@@ -251,7 +251,7 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
 }
 // A processor predicts the first branches of a system call by the last ones taken before it, and those of a parser
 // differ from request to request. Behind this loop they are the same each time, so the kernel's path is learned once
-// and not once for each way through here: it takes 10 ns and saves 250 of a send's, where requests are of several kinds.
+// and not once for each way through here: 400 ns less of the 5,300 that mixed requests took.
 [[gnu::always_inline]] inline void level_branch_history() {
     for (int turn = 0; turn < 16; turn++) asm volatile("");  // 10 turns were enough, 8 were not
 }
@@ -801,6 +801,11 @@ struct ElementWords {
     uint8_t first_fact;
 };
 constexpr ElementWords element_words[] = {{"\007chunked", 4}, {"\014100-continue", 6}, {"\005close\012keep-alive", 8}};
+static_assert(Head::has_content_length == 1 << content_length && Head::has_transfer_encoding == 1 << transfer_encoding);
+static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].first_fact &&
+              Head::expects_continue == 1 << element_words[expect - 1].first_fact &&
+              Head::closes == 1 << element_words[connection - 1].first_fact && Head::keeps_alive == Head::closes << 1 &&
+              Head::has_other_coding == Head::is_chunked << 1 && Head::expects_other == Head::expects_continue << 1);
 
 // Content-Length = 1*DIGIT (RFC 9110 section 8.6). A list, even of equal values, is a smuggling attempt.
 [[nodiscard]] Parse take_content_length(Bytes value, Head &head) {
@@ -1411,6 +1416,8 @@ constexpr uint8_t timeouts[] = {
     send_timeout_s + 1,
     linger_timeout_s + 1,
 };
+
+static_assert(sizeof timeouts == size_t(Connection::State::lingering) + 1, "every state has its time");
 
 // What a connection holds back. The small things first: a partial head then takes up one page.
 struct alignas(4096) Block {

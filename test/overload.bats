@@ -4,7 +4,7 @@ load helper
 setup_file() { build_server; }
 teardown() { stop_server; }
 
-# Fills in what a test left to the faults that strace injects: the server under it, its log away.
+# Starts the server under strace, whose options say which of its system calls fail.
 start_under_strace() {
   local server_command=(strace --daemonize --follow-forks --output=/dev/null "$@")
   start_server --threads 1

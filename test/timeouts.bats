@@ -190,7 +190,6 @@ PYTHON
 $prelude
 def sends_on():
     peer = connect(port); start = time.monotonic(); peer.sendall(b"BAD\r\n\r\n")
-    received, failed = b"", False
     while time.monotonic() < start + 10:
         try:
             peer.send(b"x" * 10)
