@@ -34,14 +34,17 @@ if [[ $("$compiler" --version) != *clang* ]]; then
   flags+=(
     -fno-move-loop-invariants # a constant is cheaper to load again than to keep in a register that must be saved
     -fipa-pta                 # knows better which values need not be loaded again
+    -malign-data=abi          # no padding between constants
     # The rest makes shorter code, as measured, and not slower.
     -fno-tree-forwprop
     -fno-expensive-optimizations
     -fno-early-inlining
-    -fno-strict-aliasing
     -fno-caller-saves
+    -fno-tree-dominator-opts
     -fno-tree-fre
+    -fno-tree-pre
     -fno-tree-tail-merge
+    -fno-ipa-modref
     -fconserve-stack
   )
 fi

@@ -253,7 +253,7 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
 // differ from request to request. Behind this loop they are the same each time, so the kernel's path is learned once
 // and not once for each way through here: 400 ns less of the 5,300 that mixed requests took.
 [[gnu::always_inline]] inline void level_branch_history() {
-    for (int turn = 0; turn < 16; turn++) asm volatile("");  // 10 turns were enough, 8 were not
+    for (int turn = 0; turn < 12; turn++) asm volatile("");  // 10 turns were enough, 8 were not
 }
 [[nodiscard]] inline long accept4(int listener, int flags) { return trap(Sys::accept4, listener, 0, 0, flags); }
 [[nodiscard]] inline long shutdown(int socket, int how) { return trap(Sys::shutdown, socket, how); }
@@ -404,27 +404,28 @@ template <size_t size>
 
 // What a byte may be part of (RFC 9110 sections 5.5 and 5.6, RFC 3986 appendix A). NUL is part of nothing. "%" begins a
 // percent-encoded byte and is no member of the parts of a URI by itself.
+// The values are where the classes begin in class_table.
 enum class Class : uint8_t {
-    token,   // method, field name, list element
-    target,  // pchar, "/" and "?"
-    host,    // reg-name or IPv4address
-    ip_literal,
-    digit,
-    hex_digit,
-    white,        // SP and HTAB
-    field_value,  // visible bytes, white space and obs-text
+    token = 0,    // method, field name, list element
+    target = 16,  // pchar, "/" and "?"
+    host = 32,    // reg-name or IPv4address
+    ip_literal = 48,
+    digit = 64,
+    hex_digit = 80,
+    white = 96,         // SP and HTAB
+    field_value = 112,  // visible bytes, white space and obs-text
 };
-constexpr size_t class_count = size_t(Class::field_value) + 1;
+constexpr size_t row_size = 16, classes_size = size_t(Class::field_value) + row_size;
 
 // One row of sixteen bytes a class, for sixteen bytes of text to be looked up at once: bit n of entry m stands for the
 // byte 16 * n + m. So there is no room for bytes from 0x80 on: they belong to field_value alone, whose row lists what
 // does not belong to it.
 struct ClassTable {
-    alignas(16) uint8_t rows[class_count][16];
+    alignas(row_size) uint8_t rows[classes_size];
 
     constexpr void add(Class kind, Bytes members) {
         for (size_t i = 0; i < members.size; i++)
-            rows[size_t(kind)][members.data[i] % 16] |= uint8_t(1u << members.data[i] / 16);
+            rows[size_t(kind) + uint8_t(members.data[i]) % 16] |= uint8_t(1u << members.data[i] / 16);
     }
     constexpr void add(Class kind, auto... members) { (add(kind, Bytes(members)), ...); }
 };
@@ -448,7 +449,7 @@ constexpr ClassTable class_table = [] {
 
 [[nodiscard]] constexpr bool is(Class kind, char byte) {
     const uint8_t code = uint8_t(byte);
-    const bool is_listed = (class_table.rows[size_t(kind)][code % 16] >> code / 16 & 1) != 0;
+    const bool is_listed = (class_table.rows[size_t(kind) + code % 16] >> code / 16 & 1) != 0;
     return is_listed != (kind == Class::field_value);
 }
 
@@ -461,31 +462,54 @@ constexpr ClassTable class_table = [] {
 #if defined(__SSSE3__)
 using Vector [[gnu::vector_size(16)]] = char;
 
-// The same, sixteen bytes a step.
+// The bytes of `flags` that are -1 and not 0, as bits.
+[[nodiscard, gnu::always_inline]] inline uint32_t bits_of(auto flags) {
+    return uint32_t(__builtin_ia32_pmovmskb128(Vector(flags)));
+}
+
+// The same, sixteen bytes a step, for any class but field_value.
 [[nodiscard, gnu::hot, gnu::noinline]] const char *skip(Class kind, const char *at) {
-    constexpr Vector bits = {1, 2, 4, 8, 16, 32, 64, -128};  // 1 << byte / 16
-    const Vector row = load<Vector>(reinterpret_cast<const char *>(class_table.rows[size_t(kind)]));
-    const uint32_t flip = kind == Class::field_value ? 0xffff : 0;
+    using Words [[gnu::vector_size(16)]] = uint16_t;
+    constexpr Vector bits = {1, 2, 4, 8, 16, 32, 64, -128, -1, -1, -1, -1, -1, -1, -1, -1};  // 1 << byte / 16
+    const Vector row = load<Vector>(reinterpret_cast<const char *>(class_table.rows + size_t(kind)));
     for (;; at += sizeof(Vector)) {
         const auto bytes = load<Vector>(at);
-        using Words [[gnu::vector_size(16)]] = uint16_t;
-        const Vector high = Vector(Words(bytes) >> 4) & 0x0f;
+        const Vector bit = __builtin_ia32_pshufb128(bits, Vector(Words(bytes) >> 4) & 0x0f);
         // The shuffle looks the lower half of each byte up in the row; from 0x80 on it answers 0.
-        const Vector listed = __builtin_ia32_pshufb128(row, bytes) & __builtin_ia32_pshufb128(bits, high);
-        const uint32_t others = uint32_t(__builtin_ia32_pmovmskb128(Vector(listed == 0))) ^ flip;
-        if (others != 0) return at + __builtin_ctz(others);
+        const uint32_t members = bits_of((__builtin_ia32_pshufb128(row, bytes) & bit) == bit);
+        if (const uint32_t others = members ^ 0xffff; others != 0) [[likely]]
+            return at + __builtin_ctz(others);
+    }
+}
+
+// The same for field_value.
+[[nodiscard, gnu::hot, gnu::noinline]] const char *skip_field_value(const char *at) {
+    using Codes [[gnu::vector_size(16)]] = uint8_t;
+    for (;; at += sizeof(Vector)) {
+        const auto bytes = load<Codes>(at);
+        uint32_t others = bits_of((bytes < 0x20) | (bytes == 0x7f));
+        while (others != 0) {
+            const char *const other = at + __builtin_ctz(others);
+            if (*other != '\t') [[likely]]
+                return other;
+            others &= others - 1;
+        }
     }
 }
 static_assert(sizeof(Vector) <= overread);
 #else
 [[nodiscard, gnu::hot, gnu::noinline]] const char *skip(Class kind, const char *at) { return skip_by_bytes(kind, at); }
+[[nodiscard, gnu::hot, gnu::noinline]] const char *skip_field_value(const char *at) {
+    return skip_by_bytes(Class::field_value, at);
+}
 #endif
 
 // OWS (RFC 9110 section 5.6.3)
 [[nodiscard]] constexpr bool is_white(char byte) { return byte == ' ' || byte == '\t'; }
 
 [[nodiscard, gnu::always_inline]] inline const char *skip_white(const char *at) {
-    while (is_white(*at)) at++;
+    if (*at == ' ') at++;  // one is what nearly always stands there
+    while (uint8_t(*at) <= ' ' && is_white(*at)) at++;
     return at;
 }
 
@@ -533,6 +557,7 @@ constexpr size_t digits_limit = sizeof "18446744073709551615" - 1;
 // such lengths when they optimise for size, takes longer to start than this takes to end.
 template <size_t size> [[gnu::always_inline]] inline void copy(char *to, const char *from) {
     constexpr size_t width = size >= 16 ? 16 : size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
+#pragma GCC unroll 16
     for (size_t i = 0; i + width <= size; i += width) __builtin_memcpy(to + i, from + i, width);
     if constexpr (size % width != 0) __builtin_memcpy(to + size - width, from + size - width, width);
 }
@@ -634,9 +659,10 @@ static_assert(line_count(method_names) == size_t(Method::unknown));
 static_assert(line_count(status_texts) == size_t(Status::version_not_supported) + 1);
 
 // What a parser answers. From `refused` on, the distance to it is the status of the refusal.
-enum class Parse : uint8_t { complete, incomplete, refused };
-constexpr Parse refuse(Status status) { return Parse(uint8_t(Parse::refused) + uint8_t(status)); }
-constexpr Status refusal(Parse parse) { return Status(uint8_t(parse) - uint8_t(Parse::refused)); }
+// (As wide as a register, for a compiler takes care of the rest of one.)
+enum class Parse : size_t { complete, incomplete, refused };
+constexpr Parse refuse(Status status) { return Parse(size_t(Parse::refused) + size_t(status)); }
+constexpr Status refusal(Parse parse) { return Status(size_t(parse) - size_t(Parse::refused)); }
 
 // How a request's content is delimited (RFC 9112 section 6.3); the last three are refusals.
 enum class Framing : uint8_t { no_content, content_length, chunked, invalid, unknown_coding, too_large };
@@ -714,20 +740,25 @@ struct Taken {
     return at;
 }
 
-// The same for uri-host in all its forms. What stands in brackets is looked at byte by byte, not as an address:
-// nothing here connects to it.
-[[nodiscard, gnu::cold, gnu::noinline]] const char *skip_host(const char *at) {
-    if (*at != '[') return skip_encoded(Class::host, at);
-    const char *const end = skip(Class::ip_literal, at + 1);
-    return *end == ']' && end != at + 1 ? end + 1 : stop_of(at, end);
+// The first byte behind uri-host [ ":" port ] (RFC 9110 section 4.2.1, RFC 3986 section 3.2.2), which may be empty. What
+// stands in brackets is looked at byte by byte, not as an address: nothing here connects to it.
+[[nodiscard, gnu::cold, gnu::noinline]] const char *skip_authority(const char *at) {
+    const char *end;
+    if (*at == '[') {
+        end = skip(Class::ip_literal, at + 1);
+        if (*end != ']' || end == at + 1) return stop_of(at, end);
+        end++;
+    } else {
+        end = skip_encoded(Class::host, at);
+    }
+    return *end == ':' ? skip(Class::digit, end + 1) : end;
 }
 
-// The first byte behind uri-host [ ":" port ] (RFC 9110 section 4.2.1, RFC 3986 section 3.2.2), which may be empty.
-[[nodiscard, gnu::always_inline]] inline const char *skip_authority(const char *at) {
-    const char *end = skip(Class::host, at);
-    if (*end == '%' || *end == '[') [[unlikely]]
-        end = skip_host(at);
-    return *end == ':' ? skip(Class::digit, end + 1) : end;
+// The same, faster, for a name or IPv4 address that CR or a port follows.
+[[nodiscard, gnu::always_inline]] inline const char *skip_common_authority(const char *at) {
+    const char *const end = skip(Class::host, at);
+    if (*end == ':') return skip(Class::digit, end + 1);
+    return *end == '\r' ? end : skip_authority(at);
 }
 
 // A target in any form but origin-form (RFC 9112 section 3.2), up to its path. An authority that is the target's goes
@@ -830,7 +861,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
         while (is_white(*at) || *at == ',') at++;
         if (*at == '\r') return Parse::complete;
         const char *const element = at;
-        const char *end = at;  // of the element, without the white space behind it
+        const char *end = at = skip(Class::token, at);  // of the element, without the white space behind it
         for (; *at != ',' && *at != '\r'; at++)
             if (!is_white(*at)) end = at + 1;
         if (field == transfer_encoding && head.says(Head::is_chunked))  // chunked twice, or not last
@@ -839,13 +870,13 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
     }
 }
 
-// Whether a field name may be one that take_known_field knows: its size and its first letter say mostly no.
+// Whether a field name may be one that matters here: its size and its first letter say mostly no.
 [[nodiscard, gnu::always_inline]] constexpr bool may_be_known(Bytes name) {
     constexpr auto bit = [](size_t place) { return uint32_t(1) << place % 32; };
     constexpr uint32_t sizes = bit(sizeof "content-length" - 1) | bit(sizeof "transfer-encoding" - 1) |
                                bit(sizeof "connection" - 1) | bit(sizeof "expect" - 1);
     constexpr uint32_t letters = bit('c') | bit('t') | bit('e');
-    return name.size < 32 && ((sizes >> name.size) & (letters >> name.data[0] % 32) & 1) != 0;
+    return (sizes >> name.size % 32 & letters >> uint8_t(name.data[0]) % 32 & 1) != 0;
 }
 
 // field-name ":" OWS field-value OWS CRLF (RFC 9112 section 5), as often as there are, and the empty line.
@@ -858,19 +889,24 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
         if (*at != ':' || name_size == 0) [[unlikely]]
             return incomplete_or_bad(cursor, name_size == 0 ? "\r\n"_b : ":"_b);
         const char *const value = ++at;
+        bool is_known = false;
         if (name_size == 4 && (load<uint32_t>(name) | 0x20202020) == load<uint32_t>("host")) {
             if (head.says(Head::has_host)) [[unlikely]]
                 return {at, refuse(Status::bad_request)};
             head.facts |= Head::has_host;
-            at = skip_white(skip_authority(skip_white(at)));
+            at = skip_common_authority(skip_white(at));
+            if (*at != '\r') [[unlikely]]
+                at = skip_white(at);
         } else {
-            at = skip(Class::field_value, at);
+            at = skip_field_value(at);
+            is_known = may_be_known({name, name_size});
         }
         const size_t value_size = size_t(at - value);
         if (!stands_at(at, "\r\n")) [[unlikely]]
             return incomplete_or_bad(cursor, "\r\n"_b);
         at += 2;
-        if (!may_be_known({name, name_size})) continue;
+        if (!is_known) [[likely]]
+            continue;
         const Parse parse = take_known_field({name, name_size}, {value, value_size}, head);
         if (parse != Parse::complete) [[unlikely]]
             return {at, parse};
@@ -890,28 +926,30 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
     return head.content_length != 0 ? Framing::content_length : Framing::no_content;
 }
 
-// Whether the request of a head that is well-formed can be taken: with its Host, and with a framing that is known.
-[[nodiscard, gnu::noinline]] Parse conclude(Head &head) {
-    if (!head.says(Head::has_host | Head::is_http_1_0)) return refuse(Status::bad_request);  // RFC 9112 section 3.2
+// How the parsing of the head at `start` ends that has come as far as `taken`, unless it is complete and says nothing
+// but its Host. If the head is incomplete, its place is its start. Whatever is wrong behind head_limit, the limit is
+// what the head is refused for: it would be, if it arrived slowly.
+[[nodiscard, gnu::noinline]] Taken conclude(const char *start, Taken taken, Head &head) {
+    if (size_t(taken.at - start) > head_limit && taken.parse != refuse(Status::uri_too_long))
+        return {start, refuse(Status::fields_too_large)};
+    if (taken.parse == Parse::incomplete) return {start, Parse::incomplete};
+    if (taken.parse != Parse::complete) return taken;
+    if (!head.says(Head::has_host | Head::is_http_1_0)) return {start, refuse(Status::bad_request)};  // section 3.2
     head.framing = decide_framing(head);
-    if (head.framing < Framing::invalid) return Parse::complete;
-    if (head.framing == Framing::unknown_coding) return refuse(Status::not_implemented);
-    return refuse(head.framing == Framing::too_large ? Status::content_too_large : Status::bad_request);
+    if (head.framing < Framing::invalid) return taken;
+    if (head.framing == Framing::unknown_coding) return {start, refuse(Status::not_implemented)};
+    return {start, refuse(head.framing == Framing::too_large ? Status::content_too_large : Status::bad_request)};
 }
 
 // The request head at `cursor`. If it is incomplete, the answer is the place behind the empty lines before it, which
-// need not be kept. Whatever is wrong behind head_limit, the limit is what the head is refused for: it would be, if it
-// arrived slowly.
-[[nodiscard, gnu::hot, gnu::noinline]] Taken take_head(Cursor cursor, Head &head) {
+// need not be kept.
+[[nodiscard, gnu::always_inline]] inline Taken take_head(Cursor cursor, Head &head) {
     while (stands_at(cursor.at, "\r\n")) [[unlikely]] cursor.at += 2;  // RFC 9112 section 2.2
     Taken taken = take_common_request_line(cursor, head);
     if (taken.parse == Parse::complete) [[likely]]
         taken = take_field_lines({taken.at, cursor.end}, head);
-    if (size_t(taken.at - cursor.at) > head_limit && taken.parse != refuse(Status::uri_too_long)) [[unlikely]]
-        return {cursor.at, refuse(Status::fields_too_large)};
-    if (taken.parse == Parse::incomplete) [[unlikely]]
-        taken.at = cursor.at;
-    if (taken.parse == Parse::complete && head.facts != Head::has_host) taken.parse = conclude(head);
+    if (taken.parse != Parse::complete || size_t(taken.at - cursor.at) > head_limit || head.facts != Head::has_host)
+        taken = conclude(cursor.at, taken, head);
     return taken;
 }
 
@@ -1134,6 +1172,11 @@ struct [[gnu::packed]] Exchange {
     Status status : 4;  // not ok: answered with this and not by the route
     Persistence persistence : 3;
     bool is_head : 1;  // answered without content
+
+    // Whether a 200 for it has nothing but its content and the fields that every response has.
+    [[nodiscard, gnu::always_inline]] constexpr bool is_plain() const {
+        return persistence == Persistence::keep && !is_head;
+    }
 };
 
 // An Allow field line with every method there is.
@@ -1145,73 +1188,116 @@ constexpr size_t head_size_limit =
     allow_size_limit;
 static_assert(head_size_limit + answer_content_limit <= answer_limit, "answer_limit must leave room for a head");
 
-constexpr size_t date_size = sizeof "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n" - 1;
+// How every answer begins that is a 200, up to the size of its content; the others have but another status line. A worker
+// keeps it with the Date of the second (see run_clock).
+constexpr size_t status_line_size = sizeof "HTTP/1.1 200 OK\r\n" - 1;
+constexpr char head_form[] = "HTTP/1.1 200 OK\r\n"
+                             "Server: mote\r\n"
+                             "Content-Type: text/plain\r\n"
+                             "Date: Thu, 00 Jan 1970 00:00:00 GMT\r\n"
+                             "Content-Length: ";
+constexpr size_t head_size = sizeof head_form - 1;
 
-// Composes responses one behind the other. The caller has made sure of answer_limit bytes at `at`.
+// A text that is a template's argument.
+template <size_t text_size> struct Literal {
+    char text[text_size];
+
+    consteval Literal(const char (&from)[text_size]) {
+        for (size_t i = 0; i < text_size; i++) text[i] = from[i];
+    }
+};
+
+// What an answer with `content` has behind head_form: the size, the empty line, and the content.
+template <Literal content> constexpr auto end_of_answer = [] {
+    constexpr size_t size = sizeof content.text - 1, digits = size < 10 ? 1 : size < 100 ? 2 : 3;
+    struct {
+        char text[digits + 4 + size + 1];
+    } end{};
+    for (size_t i = digits, rest = size; i-- > 0; rest /= 10) end.text[i] = char('0' + rest % 10);
+    for (size_t i = 0; i < 4; i++) end.text[digits + i] = "\r\n\r\n"[i];
+    for (size_t i = 0; i < size; i++) end.text[digits + 4 + i] = content.text[i];
+    return end;
+}();
+
+// Composes responses one behind the other. The caller has made sure of answer_limit bytes at `at`, and before it calls a
+// route head_form is there already.
 struct Answer {
     char *at;
-    const char *date;  // the Date field line, date_size bytes
+    const char *head;  // the worker's head_form
     bool is_draining;  // no connection is kept behind the answer to all that has arrived on it
 
+    // A whole response that is the same each time: faster than the next one.
+    template <Literal content> [[gnu::always_inline]] inline void text(const Exchange &exchange) {
+        constexpr size_t size = sizeof content.text - 1;
+        static_assert(size <= answer_content_limit);
+        if (!exchange.is_plain()) [[unlikely]]
+            return text(exchange, {content.text, size});
+        at = put(at + head_size, end_of_answer<content>.text);
+    }
+
     // A whole response with `content`.
-    [[gnu::always_inline]] inline void text(const Exchange &exchange, Bytes content) {
-        if (content.size > answer_content_limit) [[unlikely]]
-            return status(exchange, Status::internal_server_error);
-        at = put(at, "HTTP/1.1 200 OK\r\n");
-        fields(exchange, content.size);
-        if (!exchange.is_head) [[likely]]
-            at = put(at, content);
+    [[gnu::cold, gnu::noinline]] void text(const Exchange &exchange, Bytes content) {
+        compose(exchange, Status::ok, {}, content);
     }
 
     // A whole response with an integer, given in two's complement, as its content.
     void integer(const Exchange &exchange, uint64_t value) {
-        char digits[1 + digits_limit];
-        char *const end = digits + sizeof digits;
+        char digits[1 + 2 * digits_limit];  // "-", the digits, and what is copied beyond them
+        char *const end = digits + 1 + digits_limit;
         const bool is_negative = int64_t(value) < 0;
         char *begin = put_digits(end, is_negative ? -value : value);
         if (is_negative) *--begin = '-';
-        text(exchange, {begin, size_t(end - begin)});
+        const size_t size = size_t(end - begin);
+        if (!exchange.is_plain()) [[unlikely]]
+            return text(exchange, {begin, size});
+        char *to = at + head_size;
+        const size_t tens = size >= 20 ? 2 : size >= 10 ? 1 : 0;  // a division takes longer
+        if (tens != 0) *to++ = char('0' + tens);
+        *to++ = char('0' + (size - tens * 10));
+        to = put(to, "\r\n\r\n");
+        copy<digits_limit>(to, begin);
+        at = to + size;
     }
 
     // A whole response that no route gives. `field_line`, if any, is one of its own. An error has its reason as its
     // content, so that a person sees something.
-    [[gnu::cold, gnu::noinline]] void status(const Exchange &exchange, Status status, Bytes field_line = {}) {
+    [[gnu::cold, gnu::noinline]] void compose(const Exchange &exchange, Status status, Bytes field_line,
+                                              Bytes content) {
+        if (content.size > answer_content_limit) status = Status::internal_server_error;
         const Bytes reason = line_of(status_texts, size_t(status));
-        at = put(put(at, "HTTP/1.1 "), reason);
-        at = put(at, field_line);
-        const Bytes content = status == Status::options ? Bytes{} : reason;
-        fields(exchange, content.size);
-        if (!exchange.is_head) at = put(at, content);
-    }
-
-private:
-    // The field lines that every response has, and the empty line.
-    [[gnu::noinline]] void fields(const Exchange &exchange, size_t content_length) {
-        char *end = put(at, "Server: mote\r\nContent-Type: text/plain\r\n");
-        copy<date_size>(end, date);
-        end += date_size;
-        if (exchange.persistence != Exchange::Persistence::keep) [[unlikely]]
-            end = put_connection(end, exchange.persistence == Exchange::Persistence::close);
-        end = put(end, "Content-Length: ");
-        for (size_t rest = content_length; (rest = tenth(rest)) != 0;) end++;
-        put_digits(++end, content_length);
-        at = put(end, "\r\n\r\n");
-    }
-
-    [[gnu::cold, gnu::noinline]] static char *put_connection(char *end, bool closes) {
-        return put(end, closes ? "Connection: close\r\n"_b : "Connection: keep-alive\r\n"_b);
+        if (status > Status::options) content = reason;
+        char *end = put(put(at, "HTTP/1.1 "_b), reason);
+        end = put(end, {head + status_line_size, head_size - status_line_size});
+        char digits[digits_limit];
+        char *const begin = put_digits(digits + digits_limit, content.size);
+        end = put(end, {begin, size_t(digits + digits_limit - begin)});
+        end = put(end, "\r\n"_b);
+        end = put(end, field_line);
+        if (exchange.persistence != Exchange::Persistence::keep)
+            end = put(end, exchange.persistence == Exchange::Persistence::close ? "Connection: close\r\n"_b
+                                                                                : "Connection: keep-alive\r\n"_b);
+        end = put(end, "\r\n"_b);
+        at = exchange.is_head ? end : put(end, content);
     }
 };
 
-void answer_ok(const Exchange &exchange, Answer &answer) { answer.text(exchange, "ok"_b); }
+void answer_ok(const Exchange &exchange, Answer &answer) { answer.text<"ok">(exchange); }
 
 // Adds up all integers that are the value of a "name=value" in the query.
 void add_query(Exchange &exchange, Bytes query) {
     const char *at = query.data;
     const char *const end = at + query.size;
     while (at != end) {
-        if (const char byte = *at++; byte != '=') continue;  // the name, or the "&" behind the last value
+        if (*at++ != '=') continue;  // the name, or the "&" behind the last value
         const char *const value = at;
+        uint64_t number = 0;
+        for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++)
+            number = number * 10 + digit;  // no digit at `end`
+        const size_t digits = size_t(at - value);
+        if ((at == end || *at == '&') && digits < digits_limit - 1) [[likely]] {
+            exchange.sum += number;
+            continue;
+        }
         while (at != end && *at != '&') at++;
         Integer integer{};
         integer.take({value, size_t(at - value)});
@@ -1272,6 +1358,11 @@ constexpr AllowedMethods allowed_methods = [] {
     return allowed;
 }();
 
+// Whether there is a row `other` that has the path of row `index`.
+template <size_t index> consteval bool is_path_of_row(size_t other) {
+    return other < route_count && routes[other].path == routes[index].path;
+}
+
 // Calls `visit` with each row until one call returns true. Unrolled by the compiler, so that in each copy the row is
 // a constant: comparisons of paths become wide loads, calls become direct ones or are inlined.
 template <size_t index = 0, typename Visit> [[gnu::always_inline]] inline void visit_routes(Visit visit) {
@@ -1286,6 +1377,7 @@ template <size_t index = 0, typename Visit> [[gnu::always_inline]] inline void v
     if (head.says(Head::closes | Head::is_http_1_0))  // RFC 9112 section 9.3
         exchange.persistence =
             (head.facts & (Head::closes | Head::keeps_alive)) == Head::keeps_alive ? keep_alive : close;
+    exchange.is_head = head.method == Method::head;
     if (head.method == Method::unknown || head.method == Method::connect) exchange.status = Status::not_implemented;
     if (head.method == Method::options) {
         // RFC 9110 section 9.3.7; absolute-form without a path and a query stands for "*" (RFC 9112 section 3.2.4).
@@ -1296,43 +1388,46 @@ template <size_t index = 0, typename Visit> [[gnu::always_inline]] inline void v
     if (head.says(Head::expects_other)) exchange.status = Status::expectation_failed;
 }
 
+// Begins the exchange with the route whose path the target has, of which row `index` is one, if the method is that of
+// the row or of a further one.
+template <size_t index>
+[[gnu::always_inline]] inline void begin_route(Exchange &exchange, const Head &head, const char *query) {
+    constexpr Route route = routes[index];
+    exchange.route = index;
+    if (head.method == route.method || (route.method == Method::get && head.method == Method::head)) {
+        exchange.status = Status::ok;
+        if constexpr (route.take_query != nullptr)
+            if (*query == '?') route.take_query(exchange, {query + 1, head.target.size - route.path.size - 1});
+    } else if constexpr (is_path_of_row<index>(index + 1)) {
+        begin_route<index + 1>(exchange, head, query);
+    } else {
+        exchange.status = Status::method_not_allowed;
+    }
+}
+
 // Starts the exchange that `head` asks for: finds its route, or the error that answers it.
 [[gnu::always_inline]] inline void begin_exchange(Exchange &exchange, const Head &head) {
     // Member by member: for the whole, a compiler that optimises for size takes `rep stos`, which is slow to start.
     exchange.sum = 0;
     exchange.integer.negated = 0;
     exchange.integer.state = Integer::State::start;
-
-    const bool is_head = head.method == Method::head;
-    const Method method = is_head ? Method::get : head.method;
-    Status status = Status::not_found;
-    uint8_t found = 0;
-    const char *query = nullptr;
-    bool has_path = false;
+    exchange.route = 0;
+    exchange.status = Status::not_found;
+    exchange.persistence = Exchange::Persistence::keep;
+    exchange.is_head = false;
     visit_routes([&]<size_t index> {
-        constexpr Route route = routes[index];
-        constexpr bool is_path_of_last = index != 0 && routes[index == 0 ? 0 : index - 1].path == route.path;
-        if constexpr (!is_path_of_last) {
-            query = head.target.data + route.path.size;
-            // Up to `overread` bytes may be compared whatever there is: no path holds the space behind the target.
-            const bool may_compare = route.path.size <= overread || route.path.size <= head.target.size;
-            has_path = may_compare && !differ<route.path.size>(head.target.data, route.path.data) &&
-                       (*query == '?' || *query == ' ');
-        }
-        if (!has_path) return false;
-        found = index;
-        status = method == route.method ? Status::ok : Status::method_not_allowed;
-        if (method != route.method) return false;
-        if constexpr (route.take_query != nullptr)
-            if (*query == '?') route.take_query(exchange, {query + 1, head.target.size - route.path.size - 1});
+        constexpr Bytes path = routes[index].path;
+        if constexpr (index != 0 && is_path_of_row<index>(index - 1)) return false;
+        // Up to `overread` bytes may be compared whatever there is: no path holds the space behind the target.
+        if (path.size > overread && path.size > head.target.size) return false;
+        if (differ<path.size>(head.target.data, path.data)) return false;
+        const char *const query = head.target.data + path.size;
+        if (*query != ' ' && *query != '?') return false;
+        begin_route<index>(exchange, head, query);
         return true;
     });
-    exchange.route = found;
-    exchange.status = status;
-    exchange.persistence = Exchange::Persistence::keep;
-    exchange.is_head = is_head;
     constexpr unsigned rare = Head::closes | Head::is_http_1_0 | Head::expects_other;
-    if (method > Method::post || head.says(rare)) [[unlikely]]
+    if ((head.method != Method::get && head.method != Method::post) || head.says(rare)) [[unlikely]]
         begin_rare(exchange, head);
 }
 
@@ -1362,13 +1457,14 @@ void take_piece(Exchange &exchange, Bytes piece) {
         }
         end = put(end - 2, "\r\n");
     }
-    answer.status(exchange, exchange.status, {allow, size_t(end - allow)});
+    answer.compose(exchange, exchange.status, {allow, size_t(end - allow)}, {});
 }
 
 // Composes the answer to a complete request.
 [[gnu::always_inline]] inline void answer_exchange(const Exchange &exchange, Answer &answer) {
     if (exchange.status != Status::ok) [[unlikely]]
         return answer_status(exchange, answer);
+    copy<head_size>(answer.at, answer.head);
     visit_routes([&]<size_t index> {
         if (index != exchange.route) return false;
         routes[index].answer(exchange, answer);
@@ -1446,7 +1542,7 @@ struct alignas(4096) Worker {
     uint8_t ticks;        // seconds, modulo 256
     uint32_t connection_count;
     uint32_t *running_workers;  // those that have not drained yet; atomic
-    char date[date_size];
+    char head[head_size];       // head_form with the Date of this second
     alignas(64) epoll_event events[events_per_wait];
     uint8_t group_sizes[group_count];  // how many connections are open in each group of the table
     bool is_taken[block_count];        // which blocks belong to a connection
@@ -1465,9 +1561,6 @@ static_assert(block_count < UINT16_MAX, "a block's index plus one is kept in 16 
 
 constexpr uint32_t receiving_events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
-
-// What is known about the socket behind the bytes that were received last.
-enum class Arrival : uint8_t { drained, perhaps_more };
 
 // If the connection has a block, it gives it back.
 [[gnu::cold, gnu::noinline]] void give_back_block(Worker &worker, Connection &connection) {
@@ -1573,7 +1666,7 @@ void close_connection(Worker &worker, Connection &connection) {
 
 // Takes one request, or what has arrived of it, and composes its answer once it is complete. A head is taken whole or
 // not at all, content as far as it has arrived.
-[[nodiscard, gnu::hot, gnu::noinline]] Parse take_request(Connection &connection, Cursor &cursor, Answer &answer) {
+[[nodiscard, gnu::always_inline]] inline Parse take_request(Connection &connection, Cursor &cursor, Answer &answer) {
     Exchange &exchange = connection.exchange;
     Content content{};
     if (connection.content.state == Content::State::none) [[likely]] {
@@ -1612,67 +1705,70 @@ void close_connection(Worker &worker, Connection &connection) {
     answer_status(connection.exchange, answer);
 }
 
-// Answers requests until the input is used up, the output buffer is full or the connection is to end. `is_last`: it is,
-// behind the answer composed last.
-[[nodiscard, gnu::always_inline]] inline Parse answer_requests(const Worker &worker, Connection &connection,
-                                                               Cursor &cursor, Answer &answer, bool &is_last) {
+// How far the input has been answered.
+enum class Progress : size_t {
+    all,       // to its end, or until the output buffer was full
+    to_rest,   // to a request that has not arrived whole
+    to_last,   // to the connection's last request
+    to_wrong,  // to one that is refused, which is the last one as well
+};
+
+[[nodiscard, gnu::always_inline]] inline Progress answer_requests(const Worker &worker, Connection &connection,
+                                                                  Cursor &cursor, Answer &answer) {
     const char *const output_full = worker.output + (output_size - answer_limit);
-    for (;;) {
+    do {
         const Parse parse = take_request(connection, cursor, answer);
-        if (parse >= Parse::refused) [[unlikely]]
+        if (parse != Parse::complete) [[unlikely]] {
+            if (parse == Parse::incomplete) return Progress::to_rest;
             refuse_request(connection, answer, refusal(parse));
-        else if (parse == Parse::incomplete) [[unlikely]] return parse;
-        connection.state = Connection::State::idle;
-        connection.deadline = uint8_t(worker.ticks + timeouts[size_t(Connection::State::idle)]);
-        is_last = connection.exchange.persistence == Exchange::Persistence::close;
-        if (is_last || cursor.at == cursor.end || answer.at > output_full) return parse;
-    }
+            return Progress::to_wrong;
+        }
+        if (connection.exchange.persistence == Exchange::Persistence::close) [[unlikely]]
+            return Progress::to_last;
+    } while (cursor.at != cursor.end && answer.at <= output_full);
+    return Progress::all;
 }
 
 // What has arrived ends inside a request: in its content, or in its head, of which `input` has come. Its time runs from
-// its first byte on, so only a change of the state begins it anew. Returns whether the connection goes on receiving.
-[[nodiscard, gnu::cold, gnu::noinline]] bool await_rest(Worker &worker, Connection &connection, Bytes input) {
+// its first byte on, so only a change of the state begins it anew.
+[[gnu::cold, gnu::noinline]] void await_rest(Worker &worker, Connection &connection, Bytes input) {
     using enum Connection::State;
     const bool is_content = connection.content.state != Content::State::none;
     if (!is_content && input.size == 0) {  // empty lines are no part of a request, and bring no time
         connection.state = idle;
-        return true;
+        return;
     }
     const Connection::State next = is_content ? receiving_content : receiving_head;
     if (connection.state != next) enter(worker, connection, next);
-    return is_content || hold_back(worker, connection, {}, input);
+    if (!is_content) (void)hold_back(worker, connection, {}, input);  // closes if it fails: either way all is done here
 }
 
-// Answers all complete requests among the first `filled` bytes of the input buffer. Returns whether the connection
-// goes on receiving.
-[[nodiscard, gnu::always_inline]] inline bool serve(Worker &worker, Connection &connection, size_t filled,
-                                                    Arrival arrival) {
+// Answers all complete requests among the first `filled` bytes of the input buffer. `is_drained`: no more had arrived
+// when these were received. Whether the connection goes on receiving is then to be seen by its state.
+[[gnu::always_inline]] inline void serve(Worker &worker, Connection &connection, int socket, size_t filled,
+                                         bool is_drained) {
     using enum Connection::State;
     Cursor cursor{worker.input, worker.input + filled};
     worker.input[filled] = '\0';
-    bool is_last = false;
     do {
-        Answer answer{worker.output, worker.date, worker.drain_ticks != 0 && arrival == Arrival::drained};
-        const Parse parse = answer_requests(worker, connection, cursor, answer, is_last);
-        if (parse >= Parse::refused) arrival = Arrival::perhaps_more;  // what follows has not been looked at
+        Answer answer{worker.output, worker.head, worker.drain_ticks != 0 && is_drained};
+        const Progress progress = answer_requests(worker, connection, cursor, answer);
         const size_t size = size_t(answer.at - worker.output);
         if (size != 0) [[likely]] {
+            connection.state = idle;
+            connection.deadline = uint8_t(worker.ticks + timeouts[size_t(idle)]);
             level_branch_history();
-            const long sent = send(worker.socket_of(connection), worker.output, size);
-            if (sent != long(size)) [[unlikely]] {
-                send_later(worker, connection, sent, size, {cursor.at, cursor.left()}, is_last);
-                return false;
-            }
+            const long sent = send(socket, worker.output, size);
+            if (sent != long(size)) [[unlikely]]
+                return send_later(worker, connection, sent, size, {cursor.at, cursor.left()},
+                                  progress >= Progress::to_last);
         }
-        if (is_last) [[unlikely]] {
-            finish(worker, connection,
-                   arrival == Arrival::drained && cursor.at == cursor.end && worker.drain_ticks == 0);
-            return false;
+        if (progress != Progress::all) [[unlikely]] {
+            if (progress == Progress::to_rest) return await_rest(worker, connection, {cursor.at, cursor.left()});
+            const bool peer_is_done = is_drained && cursor.at == cursor.end && worker.drain_ticks == 0;
+            return finish(worker, connection, progress == Progress::to_last && peer_is_done);
         }
-        if (parse == Parse::incomplete) [[unlikely]]
-            return await_rest(worker, connection, {cursor.at, cursor.left()});
     } while (cursor.at != cursor.end);
-    return true;
 }
 
 // The socket takes output again. Returns how much input has waited for that: it is in the input buffer now.
@@ -1712,12 +1808,14 @@ void close_connection(Worker &worker, Connection &connection) {
 // Something has arrived; `waiting` bytes of it are in the input buffer already. This and `serve` are inlined into
 // run_worker, so that recv and send are made there: a return whose call lies before a system call is mispredicted every
 // time, since the kernel's own calls have overwritten the processor's return stack.
-[[gnu::always_inline]] inline void receive(Worker &worker, Connection &connection, uint32_t events, size_t waiting) {
-    for (size_t turn = 0; turn < receive_turns; turn++) {
+[[gnu::always_inline]] inline void receive(Worker &worker, Connection &connection, int socket, uint32_t events,
+                                           size_t waiting) {
+    size_t turn = 0;
+    do {
         long filled = long(waiting);
         if (waiting == 0) [[likely]] {
-            filled = connection.block == 0 ? recv(worker.socket_of(connection), worker.input, input_size)
-                                           : receive_behind(worker, connection);
+            filled =
+                connection.block == 0 ? recv(socket, worker.input, input_size) : receive_behind(worker, connection);
             if (filled <= 0) [[unlikely]] {
                 if (filled == -EINTR) continue;
                 if (filled != -EAGAIN) close_connection(worker, connection);
@@ -1726,12 +1824,12 @@ void close_connection(Worker &worker, Connection &connection) {
         }
         // Less than there was room for: the socket is empty, and the next arrival is a new edge. But an end of stream
         // that has already arrived is none, and urgent data ends a recv early: then receive until the socket says so.
-        const bool is_drained = size_t(filled) < input_size && (events & (EPOLLRDHUP | EPOLLPRI)) == 0 && waiting == 0;
+        const bool is_drained = size_t(filled) < input_size && (events & (EPOLLRDHUP | EPOLLPRI)) == 0;
         waiting = 0;
-        if (!serve(worker, connection, size_t(filled), is_drained ? Arrival::drained : Arrival::perhaps_more)) return;
-        if (is_drained) [[likely]]
+        serve(worker, connection, socket, size_t(filled), is_drained);
+        if (is_drained || !connection.receives()) [[likely]]
             return;
-    }
+    } while (++turn < receive_turns);
     (void)watch_for(worker, connection, receiving_events);  // reports what is left, behind the other connections
 }
 
@@ -1741,8 +1839,8 @@ void close_connection(Worker &worker, Connection &connection) {
 
 constexpr char weekdays[] = "ThuFriSatSunMonTueWed";  // 1 January 1970 was a Thursday
 constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-constexpr char date_form[] = "Date: Thu, 00 Jan 1970 00:00:00 GMT\r\n";
-static_assert(sizeof date_form - 1 == date_size);
+constexpr size_t date_place = sizeof "HTTP/1.1 200 OK\r\nServer: mote\r\nContent-Type: text/plain\r\nDate: " - 1;
+static_assert(head_form[date_place] == weekdays[0] && head_form[date_place + 25] == ' ');
 
 constexpr uint32_t days_of_month(uint32_t year, uint32_t month) {  // month 0 is January
     // Every 4th year is a leap year, but of those divisible by 25, and so by 100, only every 400th.
@@ -1750,9 +1848,9 @@ constexpr uint32_t days_of_month(uint32_t year, uint32_t month) {  // month 0 is
     return month == 1 ? 28 + is_leap_year : 31 - month % 7 % 2;
 }
 
-// Writes the Date field line (RFC 9110 section 5.6.7) of a moment, in seconds since 1970. Month by month: once a
+// Writes head_form with the Date (RFC 9110 section 5.6.7) of a moment, in seconds since 1970. Month by month: once a
 // second, small counts for more than fast.
-void put_date(char *at, uint64_t now) {
+void put_head(char *at, uint64_t now) {
     uint32_t days = uint32_t(now / 86400), year = 1970, month = 0;
     const uint32_t seconds = uint32_t(now % 86400);
     const char *const weekday = weekdays + size_t(days % 7) * 3;
@@ -1761,14 +1859,15 @@ void put_date(char *at, uint64_t now) {
         month = 0;
         year++;
     }
-    __builtin_memcpy(at, date_form, date_size);
-    __builtin_memcpy(at + 6, weekday, 3);
-    put_digits(at + 13, days + 1);
-    __builtin_memcpy(at + 14, months + size_t(month) * 3, 3);
-    put_digits(at + 22, year);
-    put_digits(at + 25, seconds / 3600);
-    put_digits(at + 28, seconds / 60 % 60);
-    put_digits(at + 31, seconds % 60);
+    __builtin_memcpy(at, head_form, head_size);
+    at += date_place;
+    __builtin_memcpy(at, weekday, 3);
+    put_digits(at + 7, days + 1);
+    __builtin_memcpy(at + 8, months + size_t(month) * 3, 3);
+    put_digits(at + 16, year);
+    put_digits(at + 19, seconds / 3600);
+    put_digits(at + 22, seconds / 60 % 60);
+    put_digits(at + 25, seconds % 60);
 }
 
 // Makes the clock tick at the next full second, and the Date bytes those of this one.
@@ -1776,7 +1875,7 @@ void put_date(char *at, uint64_t now) {
     worker.is_ticking = true;
     timespec now{};
     (void)clock_gettime(CLOCK_REALTIME, now);  // cannot fail: the clock exists and `now` is writable
-    put_date(worker.date, uint64_t(now.tv_sec));
+    put_head(worker.head, uint64_t(now.tv_sec));
     (void)timerfd_settime(worker.timer, 1'000'000'000 - now.tv_nsec);  // likewise, and between 1 ns and 1 s
 }
 
@@ -1792,7 +1891,7 @@ void put_date(char *at, uint64_t now) {
         break;
     case receiving_head:
     case receiving_content: {
-        Answer answer{worker.output, worker.date, false};
+        Answer answer{worker.output, worker.head, false};
         refuse_request(connection, answer, Status::request_timeout);
         give_back_block(worker, connection);  // of the head
         const size_t size = size_t(answer.at - worker.output);
@@ -1928,19 +2027,20 @@ void put_date(char *at, uint64_t now) {
     for (;;) {
         const long count = epoll_wait(worker.epoll, worker.events, events_per_wait);
         for (long i = 0; i < count; i++) {  // on an error, which can only be EINTR, there are none
-            const epoll_event &event = worker.events[i];
-            const int descriptor = int(event.data);
+            const int descriptor = int(worker.events[i].data);
             if (descriptor == worker.listener) {
                 (void)accept_connections(worker);
                 continue;
             }
             Connection &connection = worker.connections[descriptor];
+            uint32_t events = worker.events[i].events;
             size_t waiting = 0;
             if (!connection.receives()) [[unlikely]] {
                 waiting = handle_rare_event(worker, connection);
                 if (waiting == 0) continue;
+                events |= EPOLLRDHUP;  // there may be more in the socket than that
             }
-            receive(worker, connection, event.events, waiting);
+            receive(worker, connection, descriptor, events, waiting);
         }
     }
 }

@@ -238,6 +238,21 @@ PYTHON
   assert_body '400 Bad Request'
 }
 
+@test "a refusal at the end of what has arrived reaches a peer that goes on sending" {
+  run_peers <<'PYTHON'
+for line in (b"Content-Length: x", b"Transfer-Encoding: chunked, chunked", b"Content-Length: 1\r\nContent-Length: 1"):
+    peer = connect(port)
+    peer.sendall(b"POST /baseline11 HTTP/1.1\r\nHost: a\r\n" + line + b"\r\n")
+    time.sleep(0.05)  # answered, if not read; a server that has closed by now resets the connection
+    for _ in range(3):
+        peer.sendall(b"Content-Type: text/plain\r\n" * 10)
+        time.sleep(0.01)
+    peer.shutdown(socket.SHUT_WR)
+    answers = Answers(peer)
+    assert answers.next()[0] == 400 and answers.next() is None, line
+PYTHON
+}
+
 @test "an answer to a peer that is gone does not end the server" {
   run -0 python3 - "$server_port" "$server_pid" <<'PYTHON'
 import os, signal, socket, struct, sys

@@ -297,7 +297,7 @@ struct Prediction {
     }
 };
 Prediction predicted;
-char date[date_size];
+char head[head_size];
 
 [[nodiscard]] Persistence persistence_of(const Head &head) {
     if (has(head, Head::closes)) return Persistence::close;
@@ -337,7 +337,7 @@ char date[date_size];
 void predict() {
     Connection connection{};
     Cursor cursor{script.stream.data, script.stream.data + script.stream.size};
-    Answer answer{predicted.output, date, false};
+    Answer answer{predicted.output, head, false};
     predicted.count = 0;
     predicted.may_continue = false;
     const char *const full = predicted.output + sizeof predicted.output - answer_limit;
@@ -347,7 +347,7 @@ void predict() {
     predicted.late_size = 0;
     if (predicted.ends_connection()) return;
     if (cursor.at == cursor.end && connection.content.state == Content::State::none) return;
-    Answer late{predicted.late_output, date, false};
+    Answer late{predicted.late_output, head, false};
     refuse_request(connection, late, Status::request_timeout);
     predicted.late_size = size_t(late.at - predicted.late_output);
 }
@@ -901,7 +901,7 @@ void run(Cutting cutting) {
 }  // namespace
 
 extern "C" int LLVMFuzzerInitialize(int *, char ***) {
-    put_date(date, moment);
+    put_head(head, moment);
     return 0;
 }
 

@@ -86,7 +86,8 @@ post() { exchange "POST $1 HTTP/1.1\r\nHost: a\r\nContent-Length: $(env printf "
 
 @test "Content-Length is the length of the content" {
   local path size
-  for path in /pipeline '/baseline11?a=-5' '/baseline11?a=9223372036854775807' /nowhere; do
+  for path in /pipeline '/baseline11?a=-5' /baseline11?a={123456789,1234567890,-1234567890,9223372036854775807} \
+    '/baseline11?a=-9223372036854775808' /nowhere; do
     size=$(curl --silent "http://127.0.0.1:$server_port$path" | wc --bytes)
     get "$path"
     assert_field "Content-Length: $size"
@@ -136,10 +137,10 @@ PYTHON
   cat >"$program.cpp" <<CPP
 #include "$root/server.cpp"
 extern "C" [[gnu::used, gnu::force_align_arg_pointer, noreturn]] void put_dates() {
-    char date[date_size];
+    char head[head_size];
     for (uint64_t day = 0; day < 110000; day++) {
-        put_date(date, day * 86400 + day * 11 % 86400);
-        (void)write(1, date, date_size);
+        put_head(head, day * 86400 + day * 11 % 86400);
+        (void)write(1, head, head_size);
     }
     exit_group(0);
 }
@@ -149,10 +150,38 @@ CPP
   "$program" >"$program.txt"
   run -0 python3 - "$program.txt" <<'PYTHON'
 import datetime, sys
-lines = open(sys.argv[1], newline="").read().split("\r\n")
-assert lines.pop() == "" and len(lines) == 110000, len(lines)
-for day, line in enumerate(lines):
+heads = open(sys.argv[1], newline="").read().split("HTTP/1.1 200 OK\r\n")
+assert heads.pop(0) == "" and len(heads) == 110000, len(heads)
+for day, head in enumerate(heads):
     at = datetime.datetime(1970, 1, 1) + datetime.timedelta(days=day, seconds=day * 11 % 86400)
-    assert line == at.strftime("Date: %a, %d %b %Y %H:%M:%S GMT"), line
+    date = at.strftime("Date: %a, %d %b %Y %H:%M:%S GMT")
+    assert head == f"Server: mote\r\nContent-Type: text/plain\r\n{date}\r\nContent-Length: ", head
 PYTHON
+}
+
+@test "a new route is one function and one row; an answer has its Content-Length, or is too large and a 500" {
+  local folder=$BATS_FILE_TMPDIR/more size functions='' rows=''
+  mkdir --parents "$folder"
+  cp "$root/build.sh" "$folder"
+  for size in 0 1 9 10 11 99 100 101 256; do
+    functions+="void answer_$size(const Exchange \\&exchange, Answer \\&answer) {"
+    functions+=" answer.text<\"$(printf '%*s' "$size" '' | tr ' ' x)\">(exchange); }\\n"
+    rows+="    {Method::get, \"/$size\"_b, answer_$size},\\n"
+  done
+  functions+="void answer_large(const Exchange \\&exchange, Answer \\&answer) {"
+  functions+=" answer.text(exchange, \"$(printf '%*s' 257 '' | tr ' ' x)\"_b); }\\n"
+  rows+='    {Method::get, "/large"_b, answer_large},\n'
+  sed "s|^struct Route {|$functions&|; s|^constexpr Route routes\[\] = {|&\\n$rows|" "$root/server.cpp" >"$folder/server.cpp"
+  "$folder/build.sh"
+  server_program=$folder/server start_server
+  for size in 0 1 9 10 11 99 100 101 256; do
+    exchange "GET /$size HTTP/1.1\r\nHost: a\r\n\r\nHEAD /$size HTTP/1.1\r\nHost: a\r\n\r\nGET /$size HTTP/1.0\r\n\r\n"
+    assert_statuses '200 200 200' "$size"
+    assert_field "Content-Length: $size"
+    [[ $(grep --count "Content-Length: $size\$" <<<"$response") == 3 ]] || fail "$size"
+    [[ $(tr --delete --complement x <<<"${response//text/}" | wc --bytes) == $((2 * size)) ]] || fail "$size"
+  done
+  exchange 'GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /9 HTTP/1.1\r\nHost: a\r\n\r\n'
+  assert_statuses '500 200'
+  stop_server
 }
