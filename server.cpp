@@ -395,7 +395,7 @@ template <size_t size>
 
 // Lists of words of at least four bytes, each with its size in front (in octal), 0 behind the last. The place of `word` in such a
 // list, whatever the case of its letters, or the number of words there are.
-[[nodiscard, gnu::noinline]] unsigned find_word(Bytes word, const char *list) {
+[[nodiscard, gnu::hot, gnu::noinline]] unsigned find_word(Bytes word, const char *list) {
     unsigned place = 0;
     for (size_t size; (size = uint8_t(*list++)) != 0; list += size, place++)
         if (size == word.size && is_ignoring_case(word.data, list, size)) break;
@@ -543,7 +543,7 @@ static_assert(sizeof(Vector) <= overread);
 }
 
 // Writes the decimal digits of `value` in front of `end`; returns where they begin.
-[[gnu::noinline]] char *put_digits(char *end, uint64_t value) {
+[[gnu::hot, gnu::noinline]] char *put_digits(char *end, uint64_t value) {
     do {
         const uint64_t rest = tenth(value);
         *--end = char('0' + (value - rest * 10));
@@ -851,7 +851,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
 
 // What a field line of the message's framing or of the connection means; CR stands behind its value. A list (RFC 9110
 // section 5.6.1) may have empty elements, and may go on in another line.
-[[nodiscard, gnu::noinline]] Parse take_known_field(Bytes name, Bytes value, Head &head) {
+[[nodiscard, gnu::hot, gnu::noinline]] Parse take_known_field(Bytes name, Bytes value, Head &head) {
     const unsigned field = find_word(name, field_words);
     if (field == content_length) return take_content_length(value, head);
     if (field == unknown_field) return Parse::complete;
@@ -929,7 +929,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
 // How the parsing of the head at `start` ends that has come as far as `taken`, unless it is complete and says nothing
 // but its Host. If the head is incomplete, its place is its start. Whatever is wrong behind head_limit, the limit is
 // what the head is refused for: it would be, if it arrived slowly.
-[[nodiscard, gnu::noinline]] Taken conclude(const char *start, Taken taken, Head &head) {
+[[nodiscard, gnu::hot, gnu::noinline]] Taken conclude(const char *start, Taken taken, Head &head) {
     if (size_t(taken.at - start) > head_limit && taken.parse != refuse(Status::uri_too_long))
         return {start, refuse(Status::fields_too_large)};
     if (taken.parse == Parse::incomplete) return {start, Parse::incomplete};
@@ -1284,7 +1284,7 @@ struct Answer {
 void answer_ok(const Exchange &exchange, Answer &answer) { answer.text<"ok">(exchange); }
 
 // Adds up all integers that are the value of a "name=value" in the query.
-void add_query(Exchange &exchange, Bytes query) {
+[[gnu::hot]] void add_query(Exchange &exchange, Bytes query) {
     const char *at = query.data;
     const char *const end = at + query.size;
     while (at != end) {
@@ -1307,7 +1307,7 @@ void add_query(Exchange &exchange, Bytes query) {
 
 void take_addend(Exchange &exchange, Bytes piece) { exchange.integer.take(piece); }
 
-void answer_sum(const Exchange &exchange, Answer &answer) {
+[[gnu::hot]] void answer_sum(const Exchange &exchange, Answer &answer) {
     answer.integer(exchange, exchange.sum + exchange.integer.value());
 }
 
@@ -1936,7 +1936,7 @@ void put_head(char *at, uint64_t now) {
 }
 
 // Accepts all waiting connections. Returns whether there are none left.
-[[gnu::hot]] inline bool accept_connections(Worker &worker) {
+inline bool accept_connections(Worker &worker) {
     for (;;) {
         const bool has_room = worker.connection_count < connection_limit;
         const long accepted = has_room ? accept4(worker.listener, SOCK_NONBLOCK) : -EMFILE;

@@ -1,20 +1,25 @@
 #!/usr/bin/env python3
-"""Counts the instructions that a request costs, with callgrind.
+"""Counts the instructions that a request costs, with callgrind, and the pages that it touches, with lackey.
 
 usage: count.py [--bounds]
 
 Builds the server so that its one worker runs in the process's own thread and ends with its last connection, which
 callgrind can follow, and sends each kind of request over one connection, so many times and some more: the difference
-is what the further ones cost. System calls count as one instruction each. Prints a table; with --bounds the exit status
-is 1 if a kind takes more than its bound.
+is what the further ones cost. System calls count as one instruction each. Pages are those of 4 KiB in which something
+is run, read or written nearly each time between two calls of epoll_wait; the stack, which is the process's here, is left
+out: that of a worker shares the page of the output. Prints a table; with --bounds the exit status is 1 if a kind takes
+more than its bound.
 """
+import collections
 import pathlib
+import re
 import socket
 import subprocess
 import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+TRACED = 32  # requests whose pages are counted
 FEW, MORE = 64, 4160  # requests; the clock ticks meanwhile, which takes some 15,000 instructions
 BROWSER = b"""GET /pipeline HTTP/1.1\r
 Host: localhost:8080\r
@@ -32,14 +37,15 @@ Priority: u=0, i\r
 """
 PIPELINE = b"GET /pipeline HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
 TARGET = b" /baseline11?a=13&b=42 HTTP/1.1\r\nHost: localhost:8080\r\n"
-# What is sent at once, how many requests that is, and how many instructions each may take.
+# What is sent at once, how many requests that is, and how many instructions each may take, and how many pages.
 KINDS = {
-    "GET /pipeline, 16 at once": (PIPELINE * 16, 16, 300),
-    "GET /pipeline": (PIPELINE, 1, 430),
-    "GET /baseline11": (b"GET" + TARGET + b"\r\n", 1, 660),
-    "POST /baseline11": (b"POST" + TARGET + b"Content-Length: 2\r\n\r\n20", 1, 1120),
-    "POST /baseline11, chunked": (b"POST" + TARGET + b"Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0\r\n\r\n", 1, 1280),
-    f"GET /pipeline, a browser's {len(BROWSER)} bytes": (BROWSER, 1, 1600),
+    "GET /pipeline, 16 at once": (PIPELINE * 16, 16, 300, 4),
+    "GET /pipeline": (PIPELINE, 1, 430, 4),
+    "GET /baseline11": (b"GET" + TARGET + b"\r\n", 1, 660, 4),
+    "POST /baseline11": (b"POST" + TARGET + b"Content-Length: 2\r\n\r\n20", 1, 1120, 5),
+    "POST /baseline11, chunked": (b"POST" + TARGET + b"Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0\r\n\r\n", 1,
+                                  1280, 5),
+    f"GET /pipeline, a browser's {len(BROWSER)} bytes": (BROWSER, 1, 1600, 5),
 }
 
 
@@ -48,6 +54,7 @@ def build(folder):
     for old, new in (
             ("check(start_thread(flags, worker.stack + stack_size, run_worker, &worker), \"clone\")",
              "long(flags * 0); print(1, \"listening\", nullptr); run_worker(&worker)"),
+            ("[[noreturn, gnu::hot]] void run_worker", "[[noreturn, gnu::hot, gnu::noinline]] void run_worker"),
             ("    worker.connection_count--;\n", "    if (--worker.connection_count == 0) exit_group(0);\n")):
         assert source.count(old) == 1, old
         source = source.replace(old, new)
@@ -56,23 +63,45 @@ def build(folder):
     subprocess.run(["bash", folder / "build.sh"], check=True, capture_output=True)
 
 
-def count(folder, data, times):
-    """Instructions of the whole program, for `data` sent so many times."""
+def run(folder, tool, data, times):
+    """Runs the server under a tool of valgrind's and sends `data` so many times."""
     for _ in range(5):
         with socket.create_server(("", 0)) as probe:  # free now; if somebody else is faster, the next one
             port = probe.getsockname()[1]
-        server = subprocess.Popen(["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={folder}/out",
-                                   folder / "server", "--port", str(port), "--threads", "1"], stdout=subprocess.PIPE)
+        server = subprocess.Popen(["valgrind", "--quiet", *tool, folder / "server", "--port", str(port),
+                                   "--threads", "1"], stdout=subprocess.PIPE)
         if server.stdout.readline() == b"listening\n":
             break
+    ends = (b"ok", b"55", b"75")
     with socket.create_connection(("127.0.0.1", port), timeout=30) as peer:
         for _ in range(times):
             peer.sendall(data)
             answers = b""
-            while answers.count(b"HTTP/1.1 200 OK") < data.count(b"HTTP/1.1") or not answers.endswith((b"ok", b"55", b"75")):
+            while answers.count(b"HTTP/1.1 200 OK") < data.count(b"HTTP/1.1") or not answers.endswith(ends):
                 answers += peer.recv(65536)
     assert server.wait(30) == 0
+
+
+def count_instructions(folder, data, times):
+    """Of the whole program, for `data` sent so many times."""
+    run(folder, ["--tool=callgrind", f"--callgrind-out-file={folder}/out"], data, times)
     return int((folder / "out").read_text().rsplit("totals:", 1)[1])
+
+
+def count_pages(folder, data):
+    """Pages that are touched nearly each time `data` is sent."""
+    run(folder, ["--tool=lackey", "--trace-mem=yes", "--basic-counts=no", f"--log-file={folder}/log"], data, TRACED)
+    code = subprocess.run(["objdump", "--disassemble", folder / "server.debug"], check=True, capture_output=True,
+                          text=True).stdout.partition("run_worker")[2]
+    epoll_wait = int(re.search(r"([0-9a-f]+):\t.*\tsyscall", code)[1], 16)  # the first one in the worker's loop
+    times, touched = collections.Counter(), set()
+    for kind, address in re.findall("^([I ][ LSM]) +([0-9a-f]+),", (folder / "log").read_text(), re.M):
+        touched.add(int(address, 16) >> 12)
+        if kind == "I " and int(address, 16) == epoll_wait:
+            times.update(touched)
+            touched = set()
+    stack = max(times) - 256  # in pages; nothing else is near it
+    return sum(page < stack and count >= 0.9 * TRACED for page, count in times.items())
 
 
 def main():
@@ -80,11 +109,14 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         build(folder)
-        for kind, (data, requests, bound) in KINDS.items():
+        for kind, (data, requests, bound, page_bound) in KINDS.items():
             few, more = FEW // requests, MORE // requests
-            each = (count(folder, data, more) - count(folder, data, few)) / ((more - few) * requests)
-            exceeded |= each > bound
-            print(f"{kind:38} {each:6.0f} instructions (at most {bound:,})", flush=True)
+            each = count_instructions(folder, data, more) - count_instructions(folder, data, few)
+            each /= (more - few) * requests
+            pages = count_pages(folder, data)
+            exceeded |= each > bound or pages > page_bound
+            print(f"{kind:38} {each:6.0f} instructions (at most {bound:,}), {pages} pages (at most {page_bound})",
+                  flush=True)
     sys.exit(exceeded and "--bounds" in sys.argv)
 
 

@@ -2,6 +2,7 @@
 --   baseline   GET, POST with Content-Length and chunked POST in rotation, one at a time
 --   pipelined  16 GETs at once
 --   short      the baseline, but every tenth request ends its connection
+--   fixed      the baseline, but each connection waits 40 to 140 ms before each request
 -- Prints one line of key=value pairs at the end, latencies_us being value:count pairs as wrk has them.
 
 local get = "GET /baseline11?a=13&b=42 HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
@@ -20,7 +21,10 @@ function init(arguments)
   profile = arguments[1]
   if profile == "pipelined" then
     request = function() return pipelined end
-  elseif profile == "baseline" then
+  elseif profile == "baseline" or profile == "fixed" then
+    if profile == "fixed" then
+      delay = function() return math.random(40, 140) end
+    end
     request = function()
       count = count + 1
       return rotation[count % 3 + 1]
