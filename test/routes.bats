@@ -3,6 +3,8 @@
 load helper
 setup_file() { start_server; }
 teardown_file() { stop_server; }
+# A test with a server of its own says so.
+teardown() { if [[ -n ${has_own_server:-} ]]; then stop_server; fi; }
 
 get() { exchange "GET $1 HTTP/1.1\r\nHost: a\r\n\r\n"; }
 post() { exchange "POST $1 HTTP/1.1\r\nHost: a\r\nContent-Length: $(env printf "$2" | wc --bytes)\r\n\r\n$2"; }
@@ -173,6 +175,7 @@ PYTHON
   rows+='    {Method::get, "/large"_b, answer_large},\n'
   sed "s|^struct Route {|$functions&|; s|^constexpr Route routes\[\] = {|&\\n$rows|" "$root/server.cpp" >"$folder/server.cpp"
   "$folder/build.sh"
+  has_own_server=yes
   server_program=$folder/server start_server
   for size in 0 1 9 10 11 99 100 101 256; do
     exchange "GET /$size HTTP/1.1\r\nHost: a\r\n\r\nHEAD /$size HTTP/1.1\r\nHost: a\r\n\r\nGET /$size HTTP/1.0\r\n\r\n"
@@ -183,5 +186,4 @@ PYTHON
   done
   exchange 'GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /9 HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_statuses '500 200'
-  stop_server
 }
