@@ -482,7 +482,7 @@ using Vector [[gnu::vector_size(16)]] = char;
     }
 }
 
-// The same for field_value.
+// The same for field_value. (Steps of 32 bytes, with AVX2, were no faster: most values are shorter.)
 [[nodiscard, gnu::hot, gnu::noinline]] const char *skip_field_value(const char *at) {
     using Codes [[gnu::vector_size(16)]] = uint8_t;
     for (;; at += sizeof(Vector)) {
@@ -578,31 +578,27 @@ struct [[gnu::packed]] Integer {
     // The odd ones have a minus sign.
     enum class State : uint8_t { start, minus, digits, negative_digits, end, negative_end, not_an_integer };
 
-    int64_t negated;  // minus the magnitude: there is one negative integer more than positive ones; 0 if not an integer
+    int64_t value;  // 0 if not an integer
     State state;
 
     [[gnu::hot, gnu::noinline]] void take(Bytes piece) {
-        int64_t taken = negated;
-        State now = state;
         for (size_t i = 0; i < piece.size; i++) {
             const unsigned digit = unsigned(piece.data[i]) - '0';
-            if (digit <= 9 && now <= State::negative_digits) [[likely]] {
-                now = State(2 | (uint8_t(now) & 1));
-                if (__builtin_mul_overflow(taken, 10, &taken) || __builtin_sub_overflow(taken, int64_t(digit), &taken))
-                    [[unlikely]]
-                    now = State::not_an_integer;
+            if (digit <= 9 && state <= State::negative_digits) [[likely]] {
+                const bool is_negative = (uint8_t(state) & 1) != 0;
+                state = State(2 | is_negative);
+                int64_t taken;
+                if (!__builtin_mul_overflow(value, 10, &taken) &&
+                    !__builtin_add_overflow(taken, is_negative ? -int64_t(digit) : int64_t(digit), &taken)) [[likely]] {
+                    value = taken;
+                    continue;
+                }
+                state = State::not_an_integer;
             } else {
-                now = behind_other(now, piece.data[i]);
+                state = behind_other(state, piece.data[i]);
             }
+            if (state == State::not_an_integer) value = 0;
         }
-        const bool is_too_large = taken == INT64_MIN && (uint8_t(now) & 1) == 0;
-        state = is_too_large ? State::not_an_integer : now;
-        negated = state == State::not_an_integer ? 0 : taken;
-    }
-
-    // The integer, in two's complement; 0 if there was none.
-    [[nodiscard, gnu::always_inline]] constexpr uint64_t value() const {
-        return (uint8_t(state) & 1) != 0 ? uint64_t(negated) : -uint64_t(negated);
     }
 
 private:
@@ -660,7 +656,7 @@ static_assert(line_count(status_texts) == size_t(Status::version_not_supported) 
 
 // What a parser answers. From `refused` on, the distance to it is the status of the refusal.
 // (As wide as a register, for a compiler takes care of the rest of one.)
-enum class Parse : size_t { complete, incomplete, refused };
+enum class Parse : size_t { complete, incomplete, empty_line, refused };
 constexpr Parse refuse(Status status) { return Parse(size_t(Parse::refused) + size_t(status)); }
 constexpr Status refusal(Parse parse) { return Status(size_t(parse) - size_t(Parse::refused)); }
 
@@ -712,7 +708,10 @@ struct Taken {
 [[nodiscard, gnu::cold]] Taken take_method(Cursor cursor, Head &head) {
     const char *const end = skip(Class::token, cursor.at);
     const Bytes name{cursor.at, size_t(end - cursor.at)};
-    if (name.size == 0) return incomplete_or_bad(cursor, "\r\n"_b);  // half of an empty line is no method either
+    if (name.size == 0) {  // an empty line before the request (RFC 9112 section 2.2), half of one, or what is no method
+        if (stands_at(cursor.at, "\r\n")) return {cursor.at + 2, Parse::empty_line};
+        return incomplete_or_bad(cursor, "\r\n"_b);
+    }
     if (name.size > method_limit) return {cursor.at, refuse(Status::not_implemented)};  // RFC 9112 section 3
     if (*end != ' ') return incomplete_or_bad({end, cursor.end});
     size_t method = 0;
@@ -845,7 +844,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
     const bool is_valid = length.state == Integer::State::digits || length.state == Integer::State::end;
     if (head.says(Head::has_content_length) || !is_valid) return refuse(Status::bad_request);
     head.facts |= Head::has_content_length;
-    head.content_length = length.value() > content_limit ? content_limit + 1 : uint32_t(length.value());
+    head.content_length = uint64_t(length.value) > content_limit ? content_limit + 1 : uint32_t(length.value);
     return Parse::complete;
 }
 
@@ -941,10 +940,8 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
     return {start, refuse(head.framing == Framing::too_large ? Status::content_too_large : Status::bad_request)};
 }
 
-// The request head at `cursor`. If it is incomplete, the answer is the place behind the empty lines before it, which
-// need not be kept.
+// The request head at `cursor`. If it is incomplete, the answer is its start; an empty line before it is taken alone.
 [[nodiscard, gnu::always_inline]] inline Taken take_head(Cursor cursor, Head &head) {
-    while (stands_at(cursor.at, "\r\n")) [[unlikely]] cursor.at += 2;  // RFC 9112 section 2.2
     Taken taken = take_common_request_line(cursor, head);
     if (taken.parse == Parse::complete) [[likely]]
         taken = take_field_lines({taken.at, cursor.end}, head);
@@ -1166,16 +1163,21 @@ struct [[gnu::packed]] Exchange {
         close,
     };
 
-    uint64_t sum;       // the route's own: integers of the query, in two's complement
-    Integer integer;    // the route's own: the one in the content
-    uint8_t route;      // index in `routes`; where the status is not ok, of any row that has the path
-    Status status : 4;  // not ok: answered with this and not by the route
-    Persistence persistence : 3;
-    bool is_head : 1;  // answered without content
+    // How it is answered: all bits are 0 for what nearly every request gets.
+    struct Manner {
+        Status status : 4;  // not ok: answered with this and not by the route
+        Persistence persistence : 3;
+        bool is_head : 1;  // answered without content
+    };
 
-    // Whether a 200 for it has nothing but its content and the fields that every response has.
+    uint64_t sum;     // the route's own: integers of the query, in two's complement
+    Integer integer;  // the route's own: the one in the content
+    uint8_t route;    // index in `routes`; where the status is not ok, of any row that has the path
+    Manner manner;
+
+    // Whether the answer is the route's, as it composes it, and the connection goes on.
     [[nodiscard, gnu::always_inline]] constexpr bool is_plain() const {
-        return persistence == Persistence::keep && !is_head;
+        return __builtin_bit_cast(uint8_t, manner) == 0;
     }
 };
 
@@ -1224,32 +1226,28 @@ template <Literal content> constexpr auto end_of_answer = [] {
 struct Answer {
     char *at;
     const char *head;  // the worker's head_form
-    bool is_draining;  // no connection is kept behind the answer to all that has arrived on it
 
     // A whole response that is the same each time: faster than the next one.
-    template <Literal content> [[gnu::always_inline]] inline void text(const Exchange &exchange) {
-        constexpr size_t size = sizeof content.text - 1;
-        static_assert(size <= answer_content_limit);
-        if (!exchange.is_plain()) [[unlikely]]
-            return text(exchange, {content.text, size});
+    template <Literal content> [[gnu::always_inline]] inline void text() {
+        static_assert(sizeof content.text - 1 <= answer_content_limit);
         at = put(at + head_size, end_of_answer<content>.text);
     }
 
     // A whole response with `content`.
-    [[gnu::cold, gnu::noinline]] void text(const Exchange &exchange, Bytes content) {
-        compose(exchange, Status::ok, {}, content);
+    [[maybe_unused]] void text(Bytes content) {
+        if (content.size > answer_content_limit) return status(Status::internal_server_error, {});
+        end_head(at + head_size, content.size, {});
+        at = put(at, content);
     }
 
     // A whole response with an integer, given in two's complement, as its content.
-    void integer(const Exchange &exchange, uint64_t value) {
+    [[gnu::hot]] void integer(uint64_t value) {
         char digits[1 + 2 * digits_limit];  // "-", the digits, and what is copied beyond them
         char *const end = digits + 1 + digits_limit;
         const bool is_negative = int64_t(value) < 0;
         char *begin = put_digits(end, is_negative ? -value : value);
         if (is_negative) *--begin = '-';
         const size_t size = size_t(end - begin);
-        if (!exchange.is_plain()) [[unlikely]]
-            return text(exchange, {begin, size});
         char *to = at + head_size;
         const size_t tens = size >= 20 ? 2 : size >= 10 ? 1 : 0;  // a division takes longer
         if (tens != 0) *to++ = char('0' + tens);
@@ -1261,27 +1259,41 @@ struct Answer {
 
     // A whole response that no route gives. `field_line`, if any, is one of its own. An error has its reason as its
     // content, so that a person sees something.
-    [[gnu::cold, gnu::noinline]] void compose(const Exchange &exchange, Status status, Bytes field_line,
-                                              Bytes content) {
-        if (content.size > answer_content_limit) status = Status::internal_server_error;
+    [[gnu::cold]] void status(Status status, Bytes field_line) {
         const Bytes reason = line_of(status_texts, size_t(status));
-        if (status > Status::options) content = reason;
-        char *end = put(put(at, "HTTP/1.1 "_b), reason);
-        end = put(end, {head + status_line_size, head_size - status_line_size});
+        const Bytes content = status == Status::options ? Bytes{} : reason;
+        char *const end = put(put(at, "HTTP/1.1 "_b), reason);
+        end_head(put(end, {head + status_line_size, head_size - status_line_size}), content.size, field_line);
+        at = put(at, content);
+    }
+
+    // Behind head_form, of which `end` is the end.
+    [[gnu::cold]] void end_head(char *end, size_t content_size, Bytes field_line) {
         char digits[digits_limit];
-        char *const begin = put_digits(digits + digits_limit, content.size);
+        char *const begin = put_digits(digits + digits_limit, content_size);
         end = put(end, {begin, size_t(digits + digits_limit - begin)});
-        end = put(end, "\r\n"_b);
-        end = put(end, field_line);
-        if (exchange.persistence != Exchange::Persistence::keep)
-            end = put(end, exchange.persistence == Exchange::Persistence::close ? "Connection: close\r\n"_b
-                                                                                : "Connection: keep-alive\r\n"_b);
-        end = put(end, "\r\n"_b);
-        at = exchange.is_head ? end : put(end, content);
+        end = put(put(end, "\r\n"_b), field_line);
+        at = put(end, "\r\n"_b);
+    }
+
+    // Makes of the response that begins at `begin` the one for an exchange that is not plain: adds a Connection field, takes
+    // the content away.
+    [[gnu::cold, gnu::noinline]] void amend(const Exchange &exchange, char *begin) {
+        char *head_end = begin;
+        while (!stands_at(head_end, "\r\n\r\n")) head_end++;
+        head_end += 2;
+        if (exchange.manner.is_head) at = head_end + 2;
+        Bytes field_line{};
+        if (exchange.manner.persistence != Exchange::Persistence::keep)
+            field_line = exchange.manner.persistence == Exchange::Persistence::close ? "Connection: close\r\n"_b
+                                                                                     : "Connection: keep-alive\r\n"_b;
+        for (char *from = at; from-- != head_end;) from[field_line.size] = *from;
+        put(head_end, field_line);
+        at += field_line.size;
     }
 };
 
-void answer_ok(const Exchange &exchange, Answer &answer) { answer.text<"ok">(exchange); }
+void answer_ok(const Exchange &, Answer &answer) { answer.text<"ok">(); }
 
 // Adds the integer that the bytes from `value` up to the next "&" are, or nothing. Returns where they end.
 [[nodiscard, gnu::cold, gnu::noinline]] const char *add_value(Exchange &exchange, const char *value, const char *end) {
@@ -1289,7 +1301,7 @@ void answer_ok(const Exchange &exchange, Answer &answer) { answer.text<"ok">(exc
     while (at != end && *at != '&') at++;
     Integer integer{};
     integer.take({value, size_t(at - value)});
-    exchange.sum += integer.value();
+    exchange.sum += uint64_t(integer.value);
     return at;
 }
 
@@ -1313,7 +1325,7 @@ void answer_ok(const Exchange &exchange, Answer &answer) { answer.text<"ok">(exc
 void take_addend(Exchange &exchange, Bytes piece) { exchange.integer.take(piece); }
 
 [[gnu::hot]] void answer_sum(const Exchange &exchange, Answer &answer) {
-    answer.integer(exchange, exchange.sum + exchange.integer.value());
+    answer.integer(exchange.sum + uint64_t(exchange.integer.value));
 }
 
 struct Route {
@@ -1380,33 +1392,35 @@ template <size_t index = 0, typename Visit> [[gnu::always_inline]] inline void v
 [[gnu::cold, gnu::noinline]] void begin_rare(Exchange &exchange, const Head &head) {
     using enum Exchange::Persistence;
     if (head.says(Head::closes | Head::is_http_1_0))  // RFC 9112 section 9.3
-        exchange.persistence =
+        exchange.manner.persistence =
             (head.facts & (Head::closes | Head::keeps_alive)) == Head::keeps_alive ? keep_alive : close;
-    exchange.is_head = head.method == Method::head;
-    if (head.method == Method::unknown || head.method == Method::connect) exchange.status = Status::not_implemented;
+    exchange.manner.is_head = head.method == Method::head;
+    if (head.method == Method::unknown || head.method == Method::connect)
+        exchange.manner.status = Status::not_implemented;
     if (head.method == Method::options) {
         // RFC 9110 section 9.3.7; absolute-form without a path and a query stands for "*" (RFC 9112 section 3.2.4).
         const bool is_for_server = *head.target.data == '*' || head.target.size == 0;
         if (is_for_server) exchange.route = all_routes;
-        if (is_for_server || exchange.status == Status::method_not_allowed) exchange.status = Status::options;
+        if (is_for_server || exchange.manner.status == Status::method_not_allowed)
+            exchange.manner.status = Status::options;
     }
-    if (head.says(Head::expects_other)) exchange.status = Status::expectation_failed;
+    if (head.says(Head::expects_other)) exchange.manner.status = Status::expectation_failed;
 }
 
 // Begins the exchange with the route whose path the target has, of which row `index` is one, if the method is that of
 // the row or of a further one.
 template <size_t index>
-[[gnu::always_inline]] inline void begin_route(Exchange &exchange, const Head &head, const char *query) {
+[[nodiscard, gnu::always_inline]] inline Status begin_route(Exchange &exchange, const Head &head, const char *query) {
     constexpr Route route = routes[index];
     exchange.route = index;
     if (head.method == route.method || (route.method == Method::get && head.method == Method::head)) {
-        exchange.status = Status::ok;
         if constexpr (route.take_query != nullptr)
             if (*query == '?') route.take_query(exchange, {query + 1, head.target.size - route.path.size - 1});
+        return Status::ok;
     } else if constexpr (is_path_of_row<index>(index + 1)) {
-        begin_route<index + 1>(exchange, head, query);
+        return begin_route<index + 1>(exchange, head, query);
     } else {
-        exchange.status = Status::method_not_allowed;
+        return Status::method_not_allowed;
     }
 }
 
@@ -1414,12 +1428,10 @@ template <size_t index>
 [[gnu::always_inline]] inline void begin_exchange(Exchange &exchange, const Head &head) {
     // Member by member: for the whole, a compiler that optimises for size takes `rep stos`, which is slow to start.
     exchange.sum = 0;
-    exchange.integer.negated = 0;
+    exchange.integer.value = 0;
     exchange.integer.state = Integer::State::start;
     exchange.route = 0;
-    exchange.status = Status::not_found;
-    exchange.persistence = Exchange::Persistence::keep;
-    exchange.is_head = false;
+    Status status = Status::not_found;
     visit_routes([&]<size_t index> {
         constexpr Bytes path = routes[index].path;
         if constexpr (index != 0 && is_path_of_row<index>(index - 1)) return false;
@@ -1428,9 +1440,12 @@ template <size_t index>
         if (differ<path.size>(head.target.data, path.data)) return false;
         const char *const query = head.target.data + path.size;
         if (*query != ' ' && *query != '?') return false;
-        begin_route<index>(exchange, head, query);
+        status = begin_route<index>(exchange, head, query);
         return true;
     });
+    exchange.manner.status = status;
+    exchange.manner.persistence = Exchange::Persistence::keep;
+    exchange.manner.is_head = false;
     constexpr unsigned rare = Head::closes | Head::is_http_1_0 | Head::expects_other;
     if ((head.method != Method::get && head.method != Method::post) || head.says(rare)) [[unlikely]]
         begin_rare(exchange, head);
@@ -1438,7 +1453,7 @@ template <size_t index>
 
 // Hands a piece of content to the route, if it wants any.
 void take_piece(Exchange &exchange, Bytes piece) {
-    if (exchange.status != Status::ok) return;
+    if (exchange.manner.status != Status::ok) return;
     visit_routes([&]<size_t index> {
         constexpr Route route = routes[index];
         if (index != exchange.route) return false;
@@ -1450,8 +1465,8 @@ void take_piece(Exchange &exchange, Bytes piece) {
 [[gnu::cold, gnu::noinline]] void answer_status(const Exchange &exchange, Answer &answer) {
     char allow[allow_size_limit];
     char *end = allow;
-    if (exchange.status == Status::method_not_allowed ||
-        exchange.status == Status::options) {  // RFC 9110 section 10.2.1
+    if (exchange.manner.status == Status::method_not_allowed ||
+        exchange.manner.status == Status::options) {  // RFC 9110 section 10.2.1
         end = put(end, "Allow: ");
         unsigned methods = allowed_methods.rows[exchange.route];
         for (size_t method = 0; methods != 0; method++, methods >>= 1) {
@@ -1462,19 +1477,29 @@ void take_piece(Exchange &exchange, Bytes piece) {
         }
         end = put(end - 2, "\r\n");
     }
-    answer.compose(exchange, exchange.status, {allow, size_t(end - allow)}, {});
+    char *const begin = answer.at;
+    answer.status(exchange.manner.status, {allow, size_t(end - allow)});
+    answer.amend(exchange, begin);
 }
 
-// Composes the answer to a complete request.
-[[gnu::always_inline]] inline void answer_exchange(const Exchange &exchange, Answer &answer) {
-    if (exchange.status != Status::ok) [[unlikely]]
-        return answer_status(exchange, answer);
-    copy<head_size>(answer.at, answer.head);
-    visit_routes([&]<size_t index> {
-        if (index != exchange.route) return false;
-        routes[index].answer(exchange, answer);
-        return true;
-    });
+// Composes the answer to a complete request. Returns whether the connection goes on.
+[[nodiscard, gnu::always_inline]] inline bool answer_exchange(const Exchange &exchange, Answer &answer) {
+    char *const begin = answer.at;
+    const bool is_plain = exchange.is_plain();
+    if (is_plain || exchange.manner.status == Status::ok) [[likely]] {
+        copy<head_size>(answer.at, answer.head);
+        visit_routes([&]<size_t index> {
+            if (index != exchange.route) return false;
+            routes[index].answer(exchange, answer);
+            return true;
+        });
+        if (is_plain) [[likely]]
+            return true;
+        answer.amend(exchange, begin);
+    } else {
+        answer_status(exchange, answer);
+    }
+    return exchange.manner.persistence != Exchange::Persistence::close;
 }
 
 // ---- Connections -----------------------------------------------------------------------------------------------
@@ -1669,44 +1694,40 @@ void close_connection(Worker &worker, Connection &connection) {
     if (watch_for(worker, connection, receiving_events)) linger(worker, connection);
 }
 
-// Takes one request, or what has arrived of it, and composes its answer once it is complete. A head is taken whole or
-// not at all, content as far as it has arrived.
+// Takes one request, or what has arrived of it. A head is taken whole or not at all, content as far as it has arrived.
 [[nodiscard, gnu::always_inline]] inline Parse take_request(Connection &connection, Cursor &cursor, Answer &answer) {
     Exchange &exchange = connection.exchange;
-    Content content{};
+    Content content;
     if (connection.content.state == Content::State::none) [[likely]] {
         Head head;
         const Taken taken = take_head(cursor, head);
         cursor.at = taken.at;
         if (taken.parse != Parse::complete) [[unlikely]] {
-            exchange.is_head = head.method == Method::head;  // a refusal of HEAD has no content either
+            exchange.manner.is_head = head.method == Method::head;  // a refusal of HEAD has no content either
             return taken.parse;
         }
         begin_exchange(exchange, head);
-        if (head.framing != Framing::no_content) {
-            content = begin_content(head.framing, head.content_length);
-            if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0) && cursor.at == cursor.end)
-                [[unlikely]]
-                answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n"_b);
-        }
+        if (head.framing == Framing::no_content) [[likely]]
+            return Parse::complete;
+        content = begin_content(head.framing, head.content_length);
+        if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0) && cursor.at == cursor.end) [[unlikely]]
+            answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n"_b);
     } else {
         content = connection.content.loaded();
     }
-    if (content.state != Content::State::none) {
-        const Parse parse = take_content(cursor, content, [&](Bytes piece) { take_piece(exchange, piece); });
+    const Parse parse = take_content(cursor, content, [&](Bytes piece) { take_piece(exchange, piece); });
+    if (parse != Parse::complete) [[unlikely]] {
         connection.content.store(content);
-        if (parse != Parse::complete) return parse;
+        return parse;
     }
-    if (answer.is_draining && cursor.at == cursor.end) [[unlikely]]
-        exchange.persistence = Exchange::Persistence::close;
-    answer_exchange(exchange, answer);
+    connection.content.state = Content::State::none;
     return Parse::complete;
 }
 
 // The one place that refuses a request: what follows it on the connection is not looked at any more.
 [[gnu::cold, gnu::noinline]] void refuse_request(Connection &connection, Answer &answer, Status status) {
-    connection.exchange.status = status;
-    connection.exchange.persistence = Exchange::Persistence::close;
+    connection.exchange.manner.status = status;
+    connection.exchange.manner.persistence = Exchange::Persistence::close;
     answer_status(connection.exchange, answer);
 }
 
@@ -1719,17 +1740,19 @@ enum class Progress : size_t {
 };
 
 [[nodiscard, gnu::always_inline]] inline Progress answer_requests(const Worker &worker, Connection &connection,
-                                                                  Cursor &cursor, Answer &answer) {
+                                                                  Cursor &cursor, bool is_drained, Answer &answer) {
     const char *const output_full = worker.output + (output_size - answer_limit);
     do {
         const Parse parse = take_request(connection, cursor, answer);
         if (parse != Parse::complete) [[unlikely]] {
-            if (parse == Parse::incomplete) return Progress::to_rest;
+            if (parse == Parse::empty_line && cursor.at != cursor.end) continue;
+            if (parse < Parse::refused) return Progress::to_rest;
             refuse_request(connection, answer, refusal(parse));
             return Progress::to_wrong;
         }
-        if (connection.exchange.persistence == Exchange::Persistence::close) [[unlikely]]
-            return Progress::to_last;
+        if (cursor.at == cursor.end && is_drained && worker.drain_ticks != 0) [[unlikely]]  // it is the last one
+            connection.exchange.manner.persistence = Exchange::Persistence::close;
+        if (!answer_exchange(connection.exchange, answer)) return Progress::to_last;
     } while (cursor.at != cursor.end && answer.at <= output_full);
     return Progress::all;
 }
@@ -1756,8 +1779,8 @@ enum class Progress : size_t {
     Cursor cursor{worker.input, worker.input + filled};
     worker.input[filled] = '\0';
     do {
-        Answer answer{worker.output, worker.head, worker.drain_ticks != 0 && is_drained};
-        const Progress progress = answer_requests(worker, connection, cursor, answer);
+        Answer answer{worker.output, worker.head};
+        const Progress progress = answer_requests(worker, connection, cursor, is_drained, answer);
         const size_t size = size_t(answer.at - worker.output);
         if (size != 0) [[likely]] {
             connection.state = idle;
@@ -1896,7 +1919,7 @@ void put_head(char *at, uint64_t now) {
         break;
     case receiving_head:
     case receiving_content: {
-        Answer answer{worker.output, worker.head, false};
+        Answer answer{worker.output, worker.head};
         refuse_request(connection, answer, Status::request_timeout);
         give_back_block(worker, connection);  // of the head
         const size_t size = size_t(answer.at - worker.output);
@@ -2131,8 +2154,8 @@ struct Options {
     while (argument[size] != '\0') size++;
     number.take({argument, size});
     const bool is_valid = is(Class::digit, *argument) && number.state == Integer::State::digits;
-    if (!is_valid || number.value() - 1 >= largest) end_on_bad_argument("not a number in range: ", argument);
-    return number.value();
+    if (!is_valid || uint64_t(number.value) - 1 >= largest) end_on_bad_argument("not a number in range: ", argument);
+    return uint64_t(number.value);
 }
 
 constexpr char help[] = "mote " MOTE_VERSION "\n"

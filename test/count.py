@@ -39,13 +39,13 @@ PIPELINE = b"GET /pipeline HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
 TARGET = b" /baseline11?a=13&b=42 HTTP/1.1\r\nHost: localhost:8080\r\n"
 # What is sent at once, how many requests that is, and how many instructions each may take, and how many pages.
 KINDS = {
-    "GET /pipeline, 16 at once": (PIPELINE * 16, 16, 300, 4),
-    "GET /pipeline": (PIPELINE, 1, 430, 4),
-    "GET /baseline11": (b"GET" + TARGET + b"\r\n", 1, 660, 4),
-    "POST /baseline11": (b"POST" + TARGET + b"Content-Length: 2\r\n\r\n20", 1, 1120, 5),
+    "GET /pipeline, 16 at once": (PIPELINE * 16, 16, 285, 4),
+    "GET /pipeline": (PIPELINE, 1, 410, 4),
+    "GET /baseline11": (b"GET" + TARGET + b"\r\n", 1, 640, 4),
+    "POST /baseline11": (b"POST" + TARGET + b"Content-Length: 2\r\n\r\n20", 1, 1080, 5),
     "POST /baseline11, chunked": (b"POST" + TARGET + b"Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0\r\n\r\n", 1,
-                                  1280, 5),
-    f"GET /pipeline, a browser's {len(BROWSER)} bytes": (BROWSER, 1, 1600, 5),
+                                  1240, 5),
+    f"GET /pipeline, a browser's {len(BROWSER)} bytes": (BROWSER, 1, 1580, 5),
 }
 
 

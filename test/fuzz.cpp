@@ -325,8 +325,11 @@ char head[head_size];
         answer.at = answer_start;  // without the interim response
         return false;
     }
+    if (parse == Parse::empty_line) return true;
     const bool is_refused = parse >= Parse::refused;
     if (is_refused) refuse_request(connection, answer, refusal(parse));
+    else if (answer_exchange(connection.exchange, answer) != (persistence_of(head) != Persistence::close))
+        fail("the connection's end is not the request's");
     const Persistence persistence = is_refused ? Persistence::close : persistence_of(head);
     if (predicted.count == sizeof predicted.answered / sizeof *predicted.answered) fail("no room for the prediction");
     predicted.answered[predicted.count++] = {size_t(answer.at - predicted.output), persistence,
@@ -337,7 +340,7 @@ char head[head_size];
 void predict() {
     Connection connection{};
     Cursor cursor{script.stream.data, script.stream.data + script.stream.size};
-    Answer answer{predicted.output, head, false};
+    Answer answer{predicted.output, head};
     predicted.count = 0;
     predicted.may_continue = false;
     const char *const full = predicted.output + sizeof predicted.output - answer_limit;
@@ -347,7 +350,7 @@ void predict() {
     predicted.late_size = 0;
     if (predicted.ends_connection()) return;
     if (cursor.at == cursor.end && connection.content.state == Content::State::none) return;
-    Answer late{predicted.late_output, head, false};
+    Answer late{predicted.late_output, head};
     refuse_request(connection, late, Status::request_timeout);
     predicted.late_size = size_t(late.at - predicted.late_output);
 }

@@ -167,11 +167,11 @@ PYTHON
   cp "$root/build.sh" "$folder"
   for size in 0 1 9 10 11 99 100 101 256; do
     functions+="void answer_$size(const Exchange \\&exchange, Answer \\&answer) {"
-    functions+=" answer.text<\"$(printf '%*s' "$size" '' | tr ' ' x)\">(exchange); }\\n"
+    functions+=" answer.text<\"$(printf '%*s' "$size" '' | tr ' ' x)\">(); }\\n"
     rows+="    {Method::get, \"/$size\"_b, answer_$size},\\n"
   done
   functions+="void answer_large(const Exchange \\&exchange, Answer \\&answer) {"
-  functions+=" answer.text(exchange, \"$(printf '%*s' 257 '' | tr ' ' x)\"_b); }\\n"
+  functions+=" answer.text(\"$(printf '%*s' 257 '' | tr ' ' x)\"_b); }\\n"
   rows+='    {Method::get, "/large"_b, answer_large},\n'
   sed "s|^struct Route {|$functions&|; s|^constexpr Route routes\[\] = {|&\\n$rows|" "$root/server.cpp" >"$folder/server.cpp"
   "$folder/build.sh"
