@@ -10,12 +10,22 @@ requests of a second at the higher counts.
 
 Profiles: what test/requests.lua sends, as fast as it is answered (baseline, pipelined, short) or some 10,000 times a
 second over 1,024 connections (fixed); 1,024 connections that have sent one request each and then nothing (idle); and
-no connection at all (asleep). The last three are not about speed, but about what the server does unasked.
+no connection at all (asleep). The last three are not about speed, but about what the server does unasked; nginx has no
+part in idle and asleep, nor at 16,000 connections, where only the baseline is measured. Counts for which there are not
+enough descriptors (ulimit -Hn) are left out.
 
-Prints tables as it goes; then writes all runs to JSON, and what a chart needs to chart.tsv beside it.
+Prints tables as it goes; then writes all runs, their medians and the machine's description to JSON, and what a chart
+needs to chart.tsv beside it. Exit status 1 after one line that says why: a tool or a server is missing or does not do
+its part, or mote's threads ran while there was no connection. A run with errors is shown, and ends nothing.
 
-Environment: ROUNDS (8), SECONDS (1) a run, CONNECTIONS ("64 512 4096 16000"), PROFILES (all), JSON
-(.bench/results.json), SERVER (./server: the mote to measure). QUICK=1: a rough look within a minute.
+Environment, all optional:
+  ROUNDS       how often every server has its turn (8)
+  SECONDS      length of a run in whole seconds, as wrk takes them (1; at 16,000 connections at least 4)
+  CONNECTIONS  counts for baseline, pipelined and short ("64 512 4096 16000")
+  PROFILES     which ones ("baseline pipelined short fixed idle asleep")
+  JSON         where the results go (.bench/results.json)
+  SERVER       the mote to measure (./server)
+  QUICK=1      a rough look within a minute: two rounds, 512 connections, if the above do not say otherwise
 """
 import datetime
 import json
@@ -38,18 +48,23 @@ QUICK = os.environ.get("QUICK", "") not in ("", "0")
 ROUNDS = int(os.environ.get("ROUNDS", "2" if QUICK else "8"))
 SECONDS = int(os.environ.get("SECONDS", "1"))
 CONNECTIONS = [int(count) for count in os.environ.get("CONNECTIONS", "512" if QUICK else "64 512 4096 16000").split()]
-PROFILES = os.environ.get("PROFILES", "baseline pipelined short fixed idle asleep").split()
+ALL_PROFILES = "baseline pipelined short fixed idle asleep"
+PROFILES = os.environ.get("PROFILES", ALL_PROFILES).split()
 JSON = pathlib.Path(os.environ.get("JSON", ROOT / ".bench" / "results.json"))
 SERVER = os.environ.get("SERVER", str(ROOT / "server"))
-MANY = 10000  # connections from which on wrk needs seconds to make them, and only the baseline is measured
-MANY_SECONDS = 5
+MANY = 10000  # connections from which on wrk needs seconds to make them: only the baseline, and without nginx
+MANY_SECONDS = 4
+SPARE_DESCRIPTORS = 100  # what wrk and the servers need besides connections
+WRK_SPARE_SECONDS = 60  # beyond its duration, until it counts as hung
+UNASKED = ("idle", "asleep")  # profiles that wrk has no part in
+UNASKED_ROUNDS = 3  # at most: what is counted in them hardly varies
 STEADY_CONNECTIONS = 1024  # of the profiles fixed and idle
 PIPELINED_REQUEST = b"GET /pipeline HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
 LAST_REQUEST = b"GET /baseline11?a=13&b=42 HTTP/1.1\r\nHost: localhost:8080\r\nConnection: close\r\n\r\n"
 FLOOR_FLAGS = ["-O2", "-std=c++20", "-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector",
                "-fno-asynchronous-unwind-tables", "-fno-pie", "-no-pie"]
 NGINX_CONFIGURATION = """
-daemon off; master_process off; pid {folder}/pid; error_log stderr crit; 
+daemon off; master_process off; pid {folder}/pid; error_log stderr crit;
 events {{ worker_connections 20000; }}
 http {{
   access_log off; keepalive_requests 1000000000; client_body_temp_path {folder}; proxy_temp_path {folder};
@@ -78,13 +93,22 @@ def pinned(cpu):
 class Server:
     def __init__(self, command, port):
         self.port = port
-        self.process = subprocess.Popen(pinned(0) + command, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(pinned(0) + command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            self.wait_until_it_listens(command[0])
+        except BaseException:  # Ctrl-C, too, must not leave it behind
+            self.stop()
+            raise
+
+    def wait_until_it_listens(self, name):
         for _ in range(200):
+            if self.process.poll() is not None:
+                raise SystemExit(f"bench: {name} ended with status {self.process.returncode} instead of serving")
             with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
+                if client.connect_ex(("127.0.0.1", self.port)) == 0:
                     return
             time.sleep(0.01)
-        raise SystemExit(f"bench: {command[0]} does not listen on port {port}")
+        raise SystemExit(f"bench: {name} does not listen on port {self.port}")
 
     def cpu(self):
         """Nanoseconds on a CPU, and clock ticks in user and in system mode, of all threads so far."""
@@ -110,8 +134,13 @@ class Server:
         return int(status.partition("VmHWM:")[2].split()[0])
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=10)
+        except BaseException:  # it does not end, or Ctrl-C came once more
+            self.process.kill()
+            self.process.wait()
+            raise
 
 
 def measured_latencies(pairs, duration_us, requests, connections):
@@ -141,22 +170,36 @@ def percentile(latencies, percent):
     return 0
 
 
+def wrk(port, profile, connections):
+    """What wrk prints after a run."""
+    seconds = max(SECONDS, MANY_SECONDS) if connections >= MANY else SECONDS
+    command = pinned(1) + ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
+                           "--latency", "--script", str(HERE / "requests.lua"), f"http://127.0.0.1:{port}",
+                           "--", profile]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + WRK_SPARE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"bench: wrk does not end: {profile}, {connections} connections") from None
+    if done.returncode or "requests=" not in done.stdout:
+        raise SystemExit(f"bench: wrk failed: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
+    return done.stdout
+
+
+class TooFew(Exception):
+    """A run in which not even one request was answered on each connection: wrk had not made them all."""
+
+
 def measure(server, profile, connections):
     """One run of wrk against `server`: what it and the kernel counted meanwhile."""
-    seconds = max(SECONDS, MANY_SECONDS) if connections >= MANY else SECONDS
     before, switches_before, start = server.cpu(), server.switches(), time.monotonic()
-    output = subprocess.run(
-        pinned(1) + ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
-                     "--latency", "--script", str(HERE / "requests.lua"), f"http://127.0.0.1:{server.port}",
-                     "--", profile],
-        check=True, capture_output=True, text=True).stdout
+    output = wrk(server.port, profile, connections)
     elapsed = time.monotonic() - start
     total, user, system = (after - start for after, start in zip(server.cpu(), before))
     fields = dict(pair.split("=") for pair in output.strip().splitlines()[-1].split())
     pairs = [map(int, pair.split(":")) for pair in fields.pop("latencies_us", "").split(",") if pair]
     result = {key: int(value) for key, value in fields.items()}
     if result["requests"] < connections:
-        raise SystemExit(f"bench: too few requests answered: {output}")
+        raise TooFew(f"{profile}, {connections} connections: {result['requests']} requests answered")
     latencies = measured_latencies(pairs, result["duration_us"], result["requests"], connections)
     result["p50_us"], result["p99_us"] = percentile(latencies, 50), percentile(latencies, 99)
     result["rate"] = result["requests"] * 1e6 / result["duration_us"]
@@ -173,17 +216,18 @@ def measure(server, profile, connections):
 def watch(server, connections):
     """What the server does in some seconds while nothing arrives on `connections` connections."""
     peers = []
-    for _ in range(connections):
-        peer = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-        peer.sendall(PIPELINED_REQUEST)
-        peers.append(peer)
-    for peer in peers:
-        peer.recv(4096)
+    try:
+        for _ in range(connections):
+            peers.append(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            peers[-1].sendall(PIPELINED_REQUEST)
+        unanswered = sum(not peer.recv(4096) for peer in peers)
+    except OSError as error:
+        raise SystemExit(f"bench: {connections} idle connections: {error}") from None
     time.sleep(1.2)  # until a clock that runs only while there are connections has stopped
     before, switches_before, start = server.cpu()[0], server.switches(), time.monotonic()
     time.sleep(1 if QUICK else 2)
     elapsed = time.monotonic() - start
-    result = {"rate": 0, "errors": 0, "cpu_share": (server.cpu()[0] - before) / 1e9 / elapsed,
+    result = {"rate": 0, "errors": unanswered, "cpu_share": (server.cpu()[0] - before) / 1e9 / elapsed,
               "switches": [(after - start) / elapsed for after, start in zip(server.switches(), switches_before)],
               "peak_kib": server.peak_memory()}
     for peer in peers:
@@ -191,12 +235,12 @@ def watch(server, connections):
     return result
 
 
-def commands(profile, folder):
+def commands(profile, connections, folder):
     """Name and command, given a port, of each server that can be measured."""
     request_bytes = len(PIPELINED_REQUEST) if profile == "pipelined" else 0
     yield "floor", lambda port: [str(folder / "floor"), str(port), str(request_bytes), str(len(LAST_REQUEST))]
     yield "mote", lambda port: [SERVER, "--threads", "1", "--port", str(port)]
-    if shutil.which("nginx"):
+    if shutil.which("nginx") and profile not in UNASKED and connections < MANY:
         def nginx(port):
             configuration = folder / f"nginx-{port}.conf"
             configuration.write_text(NGINX_CONFIGURATION.format(folder=folder, port=port))
@@ -204,19 +248,26 @@ def commands(profile, folder):
         yield "nginx", nginx
 
 
+def run_once(profile, connections, command):
+    """A run against a server of its own."""
+    port = free_port()
+    server = Server(command(port), port)
+    try:
+        return watch(server, connections) if profile in UNASKED else measure(server, profile, connections)
+    finally:
+        server.stop()
+
+
 def run(profile, connections, folder):
-    """All rounds of a profile: the results by server, in the order of the rounds."""
+    """All rounds of a profile: the results by server, in the order of the rounds. Raises TooFew at the second time."""
     runs = {}
-    for number in range(ROUNDS):
-        servers = list(commands(profile, folder))
+    for number in range(min(ROUNDS, UNASKED_ROUNDS) if profile in UNASKED else ROUNDS):
+        servers = list(commands(profile, connections, folder))
         for name, command in reversed(servers) if number % 2 else servers:
-            port = free_port()
-            server = Server(command(port), port)
             try:
-                unasked = profile in ("idle", "asleep")
-                result = watch(server, connections) if unasked else measure(server, profile, connections)
-            finally:
-                server.stop()
+                result = run_once(profile, connections, command)
+            except TooFew:  # a moment in which the machine did something else
+                result = run_once(profile, connections, command)
             runs.setdefault(name, []).append(result)
     for name, results in runs.items():
         for mine, floor in zip(results, runs["floor"]):
@@ -245,12 +296,12 @@ def print_speed(profile, connections, runs):
 
 def print_unasked(profile, connections, runs):
     for name, results in runs.items():
-        share = spread(results, lambda result: result["cpu_share"] * 1e6)
+        share = spread(results, lambda result: result["cpu_share"] * 1e9)
         slept, taken = (spread(results, lambda result: result["switches"][kind]) for kind in (0, 1))
         ratios = [result["ratio"] for result in results if result["ratio"] is not None]
-        ratio = f"{statistics.median(ratios):>5.2f} {min(ratios):>5.2f} {max(ratios):>5.2f}" if ratios else ""
+        ratio = f"{statistics.median(ratios):>5.2f} {min(ratios):>5.2f} {max(ratios):>5.2f}" if ratios else "    -"
         print(f"{profile:<9} {connections:>6} {name:<6} {spread(results, lambda result: result['rate'])[0]:>10.0f} "
-              f"{share[0]:>7.0f} {share[1]:>7.0f} {share[2]:>7.0f} {slept[0]:>9.1f} {taken[0]:>9.1f} "
+              f"{share[0]:>11.0f} {share[1]:>10.0f} {share[2]:>10.0f} {slept[0]:>9.1f} {taken[0]:>9.1f} "
               f"{sum(result['errors'] for result in results):>6}  {ratio}", flush=True)
 
 
@@ -260,68 +311,128 @@ def first_line(*command):
     return (output.stdout + output.stderr).partition("\n")[0].strip()
 
 
-def describe_machine():
+def describe_machine(folder):
     model = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
                  platform.machine())
     return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"), "cpu": model,
             "cpus": len(os.sched_getaffinity(0)), "kernel": platform.release(),
             "compiler": first_line("g++", "--version"),
-            "wrk": first_line("wrk", "--version"), "server_bytes": os.stat(SERVER).st_size,
-            "nginx": first_line("nginx", "-v") if shutil.which("nginx") else None}
+            "wrk": first_line("wrk", "--version").removeprefix("wrk ").partition(" ")[0],
+            "nginx": first_line("nginx", "-v").rpartition("/")[2] if shutil.which("nginx") else None,
+            "binary_bytes": {"floor": os.stat(folder / "floor").st_size, "mote": os.stat(SERVER).st_size}}
+
+
+def medians(results):
+    """Of every figure that all runs have."""
+    keys = [key for key, value in results[0].items() if isinstance(value, (int, float))]
+    figures = {key: statistics.median(result[key] for result in results) for key in keys}
+    figures["switches"] = [statistics.median(kind) for kind in zip(*(result["switches"] for result in results))]
+    return figures
 
 
 def write_results(machine, measured):
     """`measured`: profile, connections and runs of each row of the tables."""
-    rows = [{"profile": profile, "connections": connections, "server": name, "rounds": results,
-             "ratio": None if None in (result["ratio"] for result in results)
-             else spread(results, lambda result: result["ratio"])}
-            for profile, connections, runs in measured for name, results in runs.items()]
+    rows = [{"profile": profile, "connections": connections, "server": name, "medians": medians(results),
+             "rounds": results} for profile, connections, runs in measured for name, results in runs.items()]
     JSON.parent.mkdir(parents=True, exist_ok=True)
     JSON.write_text(json.dumps({"machine": machine, "rounds": ROUNDS, "seconds": SECONDS, "quick": QUICK, "rows": rows},
                                indent=1) + "\n")
-    with open(JSON.parent / "chart.tsv", "w") as chart:
-        print("profile", "connections", "server", "requests_per_s", "cpu_ns", "peak_kib", "ratio", sep="\t", file=chart)
+    with open(JSON.parent / "chart.tsv", "w", encoding="utf-8") as chart:
+        print("profile", "connections", "server", "requests_per_s", "cpu_ns", "peak_kib", "ratio", "binary_bytes",
+              sep="\t", file=chart)
         for row in rows:
-            if "cpu_ns" in row["rounds"][0]:
-                figures = [statistics.median(result[key] for result in row["rounds"])
-                           for key in ("rate", "cpu_ns", "peak_kib")]
-                print(row["profile"], row["connections"], row["server"], *map(round, figures), f"{row['ratio'][0]:.3f}",
-                      sep="\t", file=chart)
+            figures = row["medians"]
+            if "cpu_ns" in figures:  # nginx is more than one file, so it has no size to compare
+                print(row["profile"], row["connections"], row["server"],
+                      *(round(figures[key]) for key in ("rate", "cpu_ns", "peak_kib")), f"{figures['ratio']:.3f}",
+                      machine["binary_bytes"].get(row["server"], ""), sep="\t", file=chart)
 
 
-def main():
+def check_settings():
+    """Raises SystemExit with one line if something is missing that no measurement can do without."""
     missing = [tool for tool in ("wrk", "taskset", "g++") if not shutil.which(tool)]
     if missing:
         raise SystemExit(f"bench: missing: {' '.join(missing)} (apt-get install wrk util-linux g++)")
+    if not os.access(SERVER, os.X_OK):
+        raise SystemExit(f"bench: no server to measure at {SERVER} (./build.sh makes one)")
+    unknown = set(PROFILES) - set(ALL_PROFILES.split())
+    if unknown or not PROFILES:
+        raise SystemExit(f"bench: unknown or no profiles: {' '.join(unknown)} (there are: {ALL_PROFILES})")
+    if ROUNDS < 1 or SECONDS < 1:
+        raise SystemExit("bench: ROUNDS and SECONDS are at least 1")
     if not shutil.which("nginx"):
         print("bench: nginx is not installed (apt-get install nginx-light): no rows for it", file=sys.stderr)
+
+
+def build_floor(folder):
+    command = ["g++", *FLOOR_FLAGS, "-o", str(folder / "floor"), str(HERE / "floor.cpp")]
+    if subprocess.run(command, check=False).returncode:
+        raise SystemExit("bench: test/floor.cpp does not compile")
+
+
+def fits(connections, limit):
+    """Whether there are descriptors for so many connections; says so if not."""
+    if connections + SPARE_DESCRIPTORS <= limit:
+        return True
+    print(f"{connections} connections are left out: there are {limit} descriptors (ulimit -Hn)")
+    return False
+
+
+def measure_speed(folder, limit):
+    print("profile    conns server requests/s  p50 us   p99 us CPU ns  (low  high)   user system     KiB errors  "
+          "ratio  (low  high)")
+    for connections in (count for count in CONNECTIONS if fits(count, limit)):
+        for profile in ("baseline", "pipelined", "short"):
+            if profile in PROFILES and (connections < MANY or profile == "baseline"):
+                try:
+                    runs = run(profile, connections, folder)
+                except TooFew as error:  # the other rows still count
+                    print(f"{error}, twice: left out", flush=True)
+                    continue
+                print_speed(profile, connections, runs)
+                yield profile, connections, runs
+        if connections >= MANY:
+            print(f"{connections} connections only on the baseline and without nginx: each run takes "
+                  f"{max(SECONDS, MANY_SECONDS)} s")
+
+
+def measure_unasked(folder, limit):
+    print("\nslept, taken: voluntary and involuntary context switches"
+          "\nprofile    conns server requests/s    CPU ns/s       (low      high)   slept/s   taken/s errors  "
+          "ratio  (low  high)")
+    for profile, connections in (("fixed", STEADY_CONNECTIONS), ("idle", STEADY_CONNECTIONS), ("asleep", 0)):
+        if profile in PROFILES and fits(connections, limit):
+            runs = run(profile, connections, folder)
+            print_unasked(profile, connections, runs)
+            yield profile, connections, runs
+
+
+def main():
+    check_settings()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))  # by way of what stops the servers
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    machine = describe_machine()
-    print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    print(f"{ROUNDS} rounds, {SECONDS} s a run{': a rough look' if QUICK else ''}; median, lowest, highest")
-    measured = []
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        subprocess.run(["g++", *FLOOR_FLAGS, "-o", str(folder / "floor"), str(HERE / "floor.cpp")], check=True)
-        print("profile    conns server requests/s  p50 us   p99 us CPU ns  (low  high)   user system     KiB errors  "
-              "ratio  (low  high)")
-        for connections in CONNECTIONS:
-            for profile in ("baseline", "pipelined", "short"):
-                if profile not in PROFILES or connections + 100 > limit:
-                    continue
-                if connections < MANY or profile == "baseline":
-                    measured.append((profile, connections, run(profile, connections, folder)))
-                    print_speed(*measured[-1])
-        print("\nprofile    conns server requests/s  CPU ppm   (low    high)   slept/s   taken/s errors  "
-              "ratio  (low  high)")
-        for profile, connections in (("fixed", STEADY_CONNECTIONS), ("idle", STEADY_CONNECTIONS), ("asleep", 0)):
-            if profile in PROFILES and connections + 100 <= limit:
-                measured.append((profile, connections, run(profile, connections, folder)))
-                print_unasked(*measured[-1])
+        build_floor(folder)
+        machine = describe_machine(folder)
+        print("\n".join(f"{key}: {value}" for key, value in machine.items()))
+        print(f"\n{ROUNDS} rounds, {SECONDS} s a run; medians, lowest and highest"
+              f"{'; QUICK: these figures are rough' if QUICK else ''}", flush=True)
+        measured = []
+        if {"baseline", "pipelined", "short"} & set(PROFILES):
+            measured += measure_speed(folder, limit)
+        if {"fixed", *UNASKED} & set(PROFILES):
+            measured += measure_unasked(folder, limit)
     write_results(machine, measured)
     print(f"\nall runs: {JSON}; for a chart: {JSON.parent / 'chart.tsv'}")
+    for profile, _, runs in measured:
+        if profile == "asleep" and any(sum(result["switches"]) for result in runs["mote"]):
+            raise SystemExit("bench: mote ran while there was no connection")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("bench: interrupted")
