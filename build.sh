@@ -47,6 +47,8 @@ if [[ $("$compiler" --version) != *clang* ]]; then
     -fno-tree-tail-merge
     -fno-ipa-modref
     -fconserve-stack
+    -fno-forward-propagate
+    -fno-if-conversion
   )
 fi
 # Shorter still, where the compiler knows it: g++ does from version 12 on.

@@ -115,7 +115,19 @@ long trap(Sys call, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, 
 long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument);
 
 #elif defined(__x86_64__)
-[[gnu::always_inline]] inline long trap(Sys call, long a = 0, long b = 0, long c = 0) {
+[[gnu::always_inline]] inline long trap(Sys call, long a) {
+    long result;
+    asm volatile("syscall" : "=a"(result) : "a"(call), "D"(a) : "rcx", "r11", "memory");
+    return result;
+}
+
+[[gnu::always_inline]] inline long trap(Sys call, long a, long b) {
+    long result;
+    asm volatile("syscall" : "=a"(result) : "a"(call), "D"(a), "S"(b) : "rcx", "r11", "memory");
+    return result;
+}
+
+[[gnu::always_inline]] inline long trap(Sys call, long a, long b, long c) {
     long result;
     asm volatile("syscall" : "=a"(result) : "a"(call), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
     return result;
@@ -2116,21 +2128,21 @@ constexpr char reasons[] = "\1Operation not permitted\n"
                            "\30Too many open files\n"
                            "\142Address already in use\n";
 
-// Ends the program because `call`, about a port if that is not 0, has answered -`error`.
-[[noreturn, gnu::cold, gnu::noinline]] void end_on_failure(long error, const char *call, uint16_t port) {
+// Ends the program because `call`, about a port if that is not 0, has answered `result`.
+[[noreturn, gnu::cold, gnu::noinline]] void end_on_failure(long result, const char *call, uint16_t port) {
+    const long error = -result;
     const char *reason = reasons;
     while (*reason != '\0' && *reason++ != error)
         while (*reason++ != '\n') {}
-    const Part with_port[] = {{call}, {.number = port}, {reason}, {.number = uint64_t(error)}};
-    const Part without[] = {{call}, {reason}, {.number = uint64_t(error)}};
-    if (port != 0) print(2, "mote: $ to port #: $ (errno #)", with_port);
-    else print(2, "mote: $: $ (errno #)", without);
+    Part parts[] = {{call}, {.number = port}, {reason}, {.number = uint64_t(error)}};
+    if (port == 0) parts[1].text = call;
+    print(2, port != 0 ? "mote: $ to port #: $ (errno #)" : "mote: $: $ (errno #)", port != 0 ? parts : parts + 1);
     exit_group(1);
 }
 
 // The result of `call`, unless it is an error: then the end of the program.
 [[gnu::cold, gnu::noinline]] long check(long result, const char *call) {
-    if (result < 0) end_on_failure(-result, call, 0);
+    if (result < 0) end_on_failure(result, call, 0);
     return result;
 }
 
@@ -2207,7 +2219,7 @@ void raise_descriptor_limit() {
     switch_on(listener, IPPROTO_TCP, TCP_NODELAY);  // accepted sockets inherit it
     if (joins) switch_on(listener, SOL_SOCKET, SO_REUSEPORT);
     const sockaddr_in all{AF_INET, __builtin_bswap16(port), 0, {}};
-    if (const long result = bind(listener, all); result < 0) end_on_failure(-result, "bind", port);
+    if (const long result = bind(listener, all); result < 0) end_on_failure(result, "bind", port);
     if (!joins) switch_on(listener, SOL_SOCKET, SO_REUSEPORT);
     check(listen(listener, listen_backlog), "listen");
     return listener;
