@@ -405,8 +405,8 @@ template <size_t size>
     }
 }
 
-// Lists of words of at least four bytes, each with its size in front (in octal), 0 behind the last. The place of `word` in such a
-// list, whatever the case of its letters, or the number of words there are.
+// Lists of words of at least four bytes, each with its size in front (in octal), 0 behind the last. The place of `word`
+// in such a list, whatever the case of its letters, or the number of words there are.
 [[nodiscard, gnu::hot, gnu::noinline]] unsigned find_word(Bytes word, const char *list) {
     unsigned place = 0;
     for (size_t size; (size = uint8_t(*list++)) != 0; list += size, place++)
@@ -751,8 +751,8 @@ struct Taken {
     return at;
 }
 
-// The first byte behind uri-host [ ":" port ] (RFC 9110 section 4.2.1, RFC 3986 section 3.2.2), which may be empty. What
-// stands in brackets is looked at byte by byte, not as an address: nothing here connects to it.
+// The first byte behind uri-host [ ":" port ] (RFC 9110 section 4.2.1, RFC 3986 section 3.2.2), which may be empty.
+// What stands in brackets is looked at byte by byte, not as an address: nothing here connects to it.
 [[nodiscard, gnu::cold, gnu::noinline]] const char *skip_authority(const char *at) {
     const char *end;
     if (*at == '[') {
@@ -1202,8 +1202,8 @@ constexpr size_t head_size_limit =
     allow_size_limit;
 static_assert(head_size_limit + answer_content_limit <= answer_limit, "answer_limit must leave room for a head");
 
-// How every answer begins that is a 200, up to the size of its content; the others have but another status line. A worker
-// keeps it with the Date of the second (see run_clock).
+// How every answer begins that is a 200, up to the size of its content; the others have but another status line. A
+// worker keeps it with the Date of the second (see run_clock).
 constexpr size_t status_line_size = sizeof "HTTP/1.1 200 OK\r\n" - 1;
 constexpr char head_form[] = "HTTP/1.1 200 OK\r\n"
                              "Server: mote\r\n"
@@ -1233,8 +1233,8 @@ template <Literal content> constexpr auto end_of_answer = [] {
     return end;
 }();
 
-// Composes responses one behind the other. The caller has made sure of answer_limit bytes at `at`, and before it calls a
-// route head_form is there already.
+// Composes responses one behind the other. The caller has made sure of answer_limit bytes at `at`, and before it calls
+// a route head_form is there already.
 struct Answer {
     char *at;
     const char *head;  // the worker's head_form
@@ -1288,8 +1288,8 @@ struct Answer {
         at = put(end, "\r\n"_b);
     }
 
-    // Makes of the response that begins at `begin` the one for an exchange that is not plain: adds a Connection field, takes
-    // the content away.
+    // Makes of the response that begins at `begin` the one for an exchange that is not plain: adds a Connection field,
+    // takes the content away.
     [[gnu::cold, gnu::noinline]] void amend(const Exchange &exchange, char *begin) {
         char *head_end = begin;
         while (!stands_at(head_end, "\r\n\r\n")) head_end++;
@@ -1671,8 +1671,8 @@ void close_connection(Worker &worker, Connection &connection) {
     return false;
 }
 
-// Send has taken less than the first `size` bytes of the output buffer, or has answered with an error. The rest waits in
-// a block until the socket is writable, and so does `input`, unless the connection ends behind the rest; or the
+// Send has taken less than the first `size` bytes of the output buffer, or has answered with an error. The rest waits
+// in a block until the socket is writable, and so does `input`, unless the connection ends behind the rest; or the
 // connection is closed.
 [[gnu::cold, gnu::noinline]] void send_later(Worker &worker, Connection &connection, long sent, size_t size,
                                              Bytes input, bool is_last) {
@@ -1751,6 +1751,7 @@ enum class Progress : size_t {
     to_wrong,  // to one that is refused, which is the last one as well
 };
 
+// Takes one request behind the other and composes the answers. `is_drained`: see serve().
 [[nodiscard, gnu::always_inline]] inline Progress answer_requests(const Worker &worker, Connection &connection,
                                                                   Cursor &cursor, bool is_drained, Answer &answer) {
     const char *const output_full = worker.output + (output_size - answer_limit);

@@ -16,10 +16,11 @@ enough descriptors (ulimit -Hn) are left out.
 
 Prints tables as it goes; then writes all runs, their medians and the machine's description to JSON, and what a chart
 needs to chart.tsv beside it. Exit status 1 after one line that says why: a tool or a server is missing or does not do
-its part, or mote's threads ran while there was no connection. A run with errors is shown, and ends nothing.
+its part, or mote's threads ran while there was no connection. A run with errors is shown, and ends nothing. One in which
+wrk has not made all its connections is repeated once; if it fails again, the row is left out, and the status is 1.
 
 Environment, all optional:
-  ROUNDS       how often every server has its turn (8)
+  ROUNDS       how often every server has its turn (8; at idle and asleep no more than 3)
   SECONDS      length of a run in whole seconds, as wrk takes them (1; at 16,000 connections at least 4)
   CONNECTIONS  counts for baseline, pipelined and short ("64 512 4096 16000")
   PROFILES     which ones ("baseline pipelined short fixed idle asleep")
@@ -259,7 +260,7 @@ def run_once(profile, connections, command):
 
 
 def run(profile, connections, folder):
-    """All rounds of a profile: the results by server, in the order of the rounds. Raises TooFew at the second time."""
+    """All rounds of a profile: the results by server, in the order of the rounds; None if there is no measuring it."""
     runs = {}
     for number in range(min(ROUNDS, UNASKED_ROUNDS) if profile in UNASKED else ROUNDS):
         servers = list(commands(profile, connections, folder))
@@ -267,7 +268,11 @@ def run(profile, connections, folder):
             try:
                 result = run_once(profile, connections, command)
             except TooFew:  # a moment in which the machine did something else
-                result = run_once(profile, connections, command)
+                try:
+                    result = run_once(profile, connections, command)
+                except TooFew as error:
+                    print(f"{error}, twice: left out", flush=True)
+                    return None
             runs.setdefault(name, []).append(result)
     for name, results in runs.items():
         for mine, floor in zip(results, runs["floor"]):
@@ -384,12 +389,9 @@ def measure_speed(folder, limit):
     for connections in (count for count in CONNECTIONS if fits(count, limit)):
         for profile in ("baseline", "pipelined", "short"):
             if profile in PROFILES and (connections < MANY or profile == "baseline"):
-                try:
-                    runs = run(profile, connections, folder)
-                except TooFew as error:  # the other rows still count
-                    print(f"{error}, twice: left out", flush=True)
-                    continue
-                print_speed(profile, connections, runs)
+                runs = run(profile, connections, folder)
+                if runs:
+                    print_speed(profile, connections, runs)
                 yield profile, connections, runs
         if connections >= MANY:
             print(f"{connections} connections only on the baseline and without nginx: each run takes "
@@ -403,7 +405,8 @@ def measure_unasked(folder, limit):
     for profile, connections in (("fixed", STEADY_CONNECTIONS), ("idle", STEADY_CONNECTIONS), ("asleep", 0)):
         if profile in PROFILES and fits(connections, limit):
             runs = run(profile, connections, folder)
-            print_unasked(profile, connections, runs)
+            if runs:
+                print_unasked(profile, connections, runs)
             yield profile, connections, runs
 
 
@@ -424,11 +427,15 @@ def main():
             measured += measure_speed(folder, limit)
         if {"fixed", *UNASKED} & set(PROFILES):
             measured += measure_unasked(folder, limit)
+    left_out = [profile for profile, _, runs in measured if not runs]
+    measured = [row for row in measured if row[2]]
     write_results(machine, measured)
     print(f"\nall runs: {JSON}; for a chart: {JSON.parent / 'chart.tsv'}")
     for profile, _, runs in measured:
         if profile == "asleep" and any(sum(result["switches"]) for result in runs["mote"]):
             raise SystemExit("bench: mote ran while there was no connection")
+    if left_out:
+        raise SystemExit(f"bench: left out: {' '.join(left_out)}")
 
 
 if __name__ == "__main__":

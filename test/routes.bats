@@ -162,13 +162,17 @@ PYTHON
 }
 
 @test "a new route is one function and one row; an answer has its Content-Length, or is too large and a 500" {
-  local folder=$BATS_FILE_TMPDIR/more size functions='' rows=''
+  local folder=$BATS_FILE_TMPDIR/more size path functions='' rows=''
   mkdir --parents "$folder"
   cp "$root/build.sh" "$folder"
   for size in 0 1 9 10 11 99 100 101 256; do
     functions+="void answer_$size(const Exchange \\&exchange, Answer \\&answer) {"
     functions+=" answer.text<\"$(printf '%*s' "$size" '' | tr ' ' x)\">(); }\\n"
     rows+="    {Method::get, \"/$size\"_b, answer_$size},\\n"
+    # The same by the way for content that only the running server knows.
+    functions+="void answer_bytes_$size(const Exchange \\&, Answer \\&answer) {"
+    functions+=" answer.text(\"$(printf '%*s' "$size" '' | tr ' ' x)\"_b); }\\n"
+    rows+="    {Method::get, \"/bytes/$size\"_b, answer_bytes_$size},\\n"
   done
   functions+="void answer_large(const Exchange \\&exchange, Answer \\&answer) {"
   functions+=" answer.text(\"$(printf '%*s' 257 '' | tr ' ' x)\"_b); }\\n"
@@ -177,12 +181,13 @@ PYTHON
   "$folder/build.sh"
   has_own_server=yes
   server_program=$folder/server start_server
-  for size in 0 1 9 10 11 99 100 101 256; do
-    exchange "GET /$size HTTP/1.1\r\nHost: a\r\n\r\nHEAD /$size HTTP/1.1\r\nHost: a\r\n\r\nGET /$size HTTP/1.0\r\n\r\n"
-    assert_statuses '200 200 200' "$size"
+  for path in /{,bytes/}{0,1,9,10,11,99,100,101,256}; do
+    size=${path##*/}
+    exchange "GET $path HTTP/1.1\r\nHost: a\r\n\r\nHEAD $path HTTP/1.1\r\nHost: a\r\n\r\nGET $path HTTP/1.0\r\n\r\n"
+    assert_statuses '200 200 200' "$path"
     assert_field "Content-Length: $size"
-    [[ $(grep --count "Content-Length: $size\$" <<<"$response") == 3 ]] || fail "$size"
-    [[ $(tr --delete --complement x <<<"${response//text/}" | wc --bytes) == $((2 * size)) ]] || fail "$size"
+    [[ $(grep --count "Content-Length: $size\$" <<<"$response") == 3 ]] || fail "$path"
+    [[ $(tr --delete --complement x <<<"${response//text/}" | wc --bytes) == $((2 * size)) ]] || fail "$path"
   done
   exchange 'GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /9 HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_statuses '500 200'
