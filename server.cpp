@@ -59,7 +59,8 @@ constexpr uint8_t linger_timeout_s = 2;    // until it has closed behind the las
 // Once the server is to end: see drain().
 constexpr int64_t drain_tick_ms = 125;    // the clock's period; an eighth of a second
 constexpr uint8_t drain_grace_ticks = 2;  // ticks, of which the first may be near, for connections that have just begun
-constexpr int64_t drain_limit_s = 4;      // then it ends, whatever is still open
+constexpr uint8_t drain_first_ticks = 10;  // the same where the first bytes may have to be sent again
+constexpr int64_t drain_limit_s = 4;       // then it ends, whatever is still open
 
 static_assert(input_size >= 2 * head_limit, "a head held back must leave room in the input buffer for the next bytes");
 static_assert(head_timeout_s < 128 && content_timeout_s < 128 && idle_timeout_s < 128 && send_timeout_s < 128,
@@ -200,8 +201,9 @@ asm(".globl _start\n"
 // The kernel's constants, by its names and in its headers' groups.
 constexpr long EINTR = 4, EAGAIN = 11, EMFILE = 24, ENOBUFS = 105;
 constexpr int AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000;
-constexpr int SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_LINGER = 13, SO_REUSEPORT = 15, SO_ATTACH_FILTER = 26;
-constexpr int IPPROTO_TCP = 6, TCP_NODELAY = 1, MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1;
+constexpr int SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_LINGER = 13, SO_REUSEPORT = 15;
+constexpr int IPPROTO_IP = 0, IP_MINTTL = 21, IPPROTO_TCP = 6, TCP_NODELAY = 1, MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000,
+              SHUT_WR = 1;
 constexpr uint32_t EPOLLIN = 0x1, EPOLLPRI = 0x2, EPOLLOUT = 0x4, EPOLLRDHUP = 0x2000, EPOLLET = 1u << 31;
 constexpr int EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3;
 constexpr unsigned long CLONE_VM = 0x100, CLONE_FS = 0x200, CLONE_SIGHAND = 0x800, CLONE_THREAD = 0x10000,
@@ -1961,8 +1963,9 @@ void put_head(char *at, uint64_t now) {
             if (connection.state == Connection::State::closed) continue;
             const uint8_t left = uint8_t(connection.deadline - worker.ticks);
             const bool is_between = connection.state <= Connection::State::idle;
-            const bool is_unused =
-                worker.drain_ticks > drain_grace_ticks || left + 1 < timeouts[size_t(connection.state)];
+            const bool is_new = connection.state == Connection::State::accepted;
+            const bool is_unused = worker.drain_ticks > (is_new ? drain_first_ticks : drain_grace_ticks) ||
+                                   left + 1 < timeouts[size_t(connection.state)];
             if (left == 0 || (worker.drain_ticks != 0 && is_between && is_unused)) expire(worker, connection);
         }
     }
@@ -1993,7 +1996,9 @@ inline bool accept_connections(Worker &worker) {
             (void)close(socket);  // the descriptor is free whatever close answers
             continue;
         }
-        Connection &connection = worker.connections[socket];  // as an earlier one has left it; it has no block
+        if (worker.drain_ticks != 0) [[unlikely]]
+            (void)setsockopt(socket, IPPROTO_IP, IP_MINTTL, 0);  // see drain(); cannot fail
+        Connection &connection = worker.connections[socket];     // as an earlier one has left it; it has no block
         enter(worker, connection, Connection::State::accepted);
         connection.content.state = Content::State::none;
         worker.connection_count++;
@@ -2010,16 +2015,11 @@ inline bool accept_connections(Worker &worker) {
 
 // The server is to end. For a short time new connections are still accepted whose handshake has begun, but a SYN is
 // dropped: its sender repeats it after a second and then finds the port's next owner, or none. (A connection that is
-// still in the queue of a listener when that is closed is reset.)
+// still in the queue of a listener when that is closed is reset.) What drops it is the smallest TTL that the listener
+// takes, which no peer's SYN has, and which does not apply to the end of a handshake; a socket filter would need a
+// capability. An accepted socket inherits it, and what it has dropped until then is sent again soon.
 [[gnu::cold, gnu::noinline]] void drain(Worker &worker) {
-    static constexpr sock_filter drop_syn[] = {
-        {0x30, 0, 0, 13},          // load the byte that holds the flags of the TCP header
-        {0x45, 0, 1, 0x02},        // is SYN among them?
-        {0x06, 0, 0, 0},           // take nothing of the segment
-        {0x06, 0, 0, UINT32_MAX},  // take it whole
-    };
-    const sock_fprog program{sizeof drop_syn / sizeof *drop_syn, drop_syn};
-    (void)setsockopt(worker.listener, SOL_SOCKET, SO_ATTACH_FILTER, program);  // without it a few are reset
+    (void)setsockopt(worker.listener, IPPROTO_IP, IP_MINTTL, 255);  // cannot fail
     worker.drain_ticks = 1;
     expire_overdue(worker);
     run_drain_clock(worker);
