@@ -49,6 +49,10 @@ if [[ $("$compiler" --version) != *clang* ]]; then
     -fconserve-stack
     -fno-forward-propagate
     -fno-if-conversion
+    -fno-code-hoisting
+    -fno-schedule-insns2
+    -fno-tree-coalesce-vars
+    -fno-optimize-sibling-calls
   )
 fi
 # Shorter still, where the compiler knows it: g++ does from version 12 on.

@@ -62,6 +62,8 @@ constexpr uint8_t drain_grace_ticks = 2;  // ticks, of which the first may be ne
 constexpr uint8_t drain_first_ticks = 10;  // the same where the first bytes may have to be sent again
 constexpr int64_t drain_limit_s = 4;       // then it ends, whatever is still open
 
+constexpr uint32_t nobody = 65534;  // the user and the group that it becomes if it was started as root
+
 static_assert(input_size >= 2 * head_limit, "a head held back must leave room in the input buffer for the next bytes");
 static_assert(head_timeout_s < 128 && content_timeout_s < 128 && idle_timeout_s < 128 && send_timeout_s < 128,
               "deadlines are kept modulo 256 ticks");
@@ -88,7 +90,12 @@ enum class Sys : long {
     listen = 50,
     setsockopt = 54,
     clone = 56,
+    geteuid = 107,
+    setgroups = 116,
+    setresuid = 117,
+    setresgid = 119,
     rt_sigtimedwait = 128,
+    prctl = 157,
     sched_setaffinity = 203,
     sched_getaffinity = 204,
     clock_gettime = 228,
@@ -100,8 +107,13 @@ enum class Sys : long {
     accept4 = 288,
     epoll_create1 = 291,
     prlimit64 = 302,
+    seccomp = 317,
     close_range = 436,
+    landlock_create_ruleset = 444,
+    landlock_restrict_self = 446,
 };
+
+constexpr uint32_t AUDIT_ARCH = 0xc000003e;  // how the kernel tells filters that a call is of this architecture
 
 struct [[gnu::packed]] epoll_event {  // packed on this architecture only
     uint32_t events;
@@ -167,7 +179,7 @@ long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), voi
 // Starts a thread on the stack that ends at `stack_end`; it calls `run(argument)`, which must not return.
 // Returns the thread's id, or -errno. The new thread inherits every register but rax and rsp, so what it needs
 // waits in r8 and r9: clone reads neither of them without CLONE_SETTLS.
-[[gnu::noinline]] long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument) {
+long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument) {
     register long parent_tid asm("r10") = 0;
     register void (*entry)(void *) asm("r8") = run;
     register void *parameter asm("r9") = argument;
@@ -211,6 +223,11 @@ constexpr unsigned long CLONE_VM = 0x100, CLONE_FS = 0x200, CLONE_SIGHAND = 0x80
 constexpr long PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000;
 constexpr int MADV_NOHUGEPAGE = 15, RLIMIT_NOFILE = 7, CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1;
 constexpr int SIGINT = 2, SIGTERM = 15, SIG_BLOCK = 0;
+constexpr uint16_t BPF_LD_W_ABS = 0x20, BPF_JEQ = 0x15, BPF_RET = 0x06;
+constexpr int PR_SET_DUMPABLE = 4, PR_SET_NO_NEW_PRIVS = 38;
+constexpr long SECCOMP_SET_MODE_FILTER = 1, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4;
+constexpr uint32_t SECCOMP_RET_KILL_PROCESS = 0x80000000, SECCOMP_RET_ALLOW = 0x7fff0000;
+constexpr long LANDLOCK_CREATE_RULESET_VERSION = 1;
 
 struct sockaddr_in {
     uint16_t sin_family;
@@ -243,6 +260,10 @@ struct sock_fprog {
     uint16_t length;
     const sock_filter *filter;
 };
+struct landlock_ruleset_attr {
+    uint64_t handled_access_fs;
+    uint64_t handled_access_net;  // TCP: bind, connect
+};
 using sigset = uint64_t;  // bit n - 1 is signal n
 struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
     uint64_t bits[8192 / 64];
@@ -250,17 +271,27 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
 
 [[gnu::always_inline]] inline long address(const void *pointer) { return reinterpret_cast<long>(pointer); }
 
+// What a register holds: an integer or an address.
+struct Word {
+    long value;
+
+    constexpr Word(auto integer) : value(long(integer)) {}
+    template <typename Pointed> Word(Pointed *pointer) : value(address(pointer)) {}
+};
+
+// A socket is a long here, for that is what the kernel takes: handing it on costs no conversion.
+
 // Bytes received, 0 at the peer's end of stream, or -errno.
-[[nodiscard, gnu::always_inline]] inline long recv(int socket, char *into, size_t size) {
+[[nodiscard, gnu::always_inline]] inline long recv(long socket, char *into, size_t size) {
     return trap(Sys::recvfrom, socket, address(into), long(size), 0, 0);  // no address: its size does not matter
 }
 // Whether something has arrived that was not received yet, be it the end of the stream or an error.
-[[nodiscard]] inline bool has_input(int socket) {
+[[nodiscard]] inline bool has_input(long socket) {
     char byte;
     return trap(Sys::recvfrom, socket, address(&byte), 1, MSG_PEEK, 0) != -EAGAIN;
 }
 // Bytes taken, perhaps fewer than given, or -errno. A broken connection is an error, not a signal.
-[[nodiscard, gnu::always_inline]] inline long send(int socket, const char *data, size_t size) {
+[[nodiscard, gnu::always_inline]] inline long send(long socket, const char *data, size_t size) {
     return trap(Sys::sendto, socket, address(data), long(size), MSG_NOSIGNAL, 0);
 }
 // A processor predicts the first branches of a system call by the last ones taken before it, and those of a parser
@@ -270,22 +301,22 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
     for (int turn = 0; turn < 12; turn++) asm volatile("");  // 10 turns were enough, 8 were not
 }
 [[nodiscard]] inline long accept4(int listener, int flags) { return trap(Sys::accept4, listener, 0, 0, flags); }
-[[nodiscard]] inline long shutdown(int socket, int how) { return trap(Sys::shutdown, socket, how); }
-[[nodiscard]] inline long close(int descriptor) { return trap(Sys::close, descriptor); }
+[[nodiscard]] inline long shutdown(long socket, int how) { return trap(Sys::shutdown, socket, how); }
+[[nodiscard]] inline long close(long descriptor) { return trap(Sys::close, descriptor); }
 [[nodiscard]] inline long write(int descriptor, const char *data, size_t size) {
     return trap(Sys::write, descriptor, address(data), long(size));
 }
-[[nodiscard]] inline long socket(int family, int type) { return trap(Sys::socket, family, type, 0); }
-[[nodiscard]] inline long setsockopt(int socket, int level, int option, const auto &value) {
+[[nodiscard]] inline long setsockopt(long socket, int level, int option, const auto &value) {
+    return trap(Sys::setsockopt, socket, level, option, address(&value), sizeof value);
+}
+[[nodiscard, gnu::noinline]] long setsockopt(long socket, int level, int option, int value) {
     return trap(Sys::setsockopt, socket, level, option, address(&value), sizeof value);
 }
 [[nodiscard]] inline long bind(int socket, const sockaddr_in &to) {
     return trap(Sys::bind, socket, address(&to), sizeof to);
 }
-[[nodiscard]] inline long listen(int socket, int backlog) { return trap(Sys::listen, socket, backlog); }
-[[nodiscard]] inline long epoll_create() { return trap(Sys::epoll_create1, 0); }
 // `data` comes back with every event of `descriptor`; here it is always the descriptor itself.
-[[nodiscard, gnu::noinline]] long epoll_ctl(int epoll, int operation, int descriptor, uint32_t events) {
+[[nodiscard, gnu::noinline]] long epoll_ctl(int epoll, int operation, long descriptor, uint32_t events) {
     epoll_event event{events, uint64_t(descriptor)};
     return trap(Sys::epoll_ctl, epoll, operation, descriptor, address(&event));
 }
@@ -293,7 +324,6 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
 [[nodiscard, gnu::always_inline]] inline long epoll_wait(int epoll, epoll_event *events, size_t room) {
     return trap(Sys::epoll_pwait, epoll, address(events), long(room), -1, 0);
 }
-[[nodiscard]] inline long timerfd_create() { return trap(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK); }
 // Expires once, `after_ns` nanoseconds from now; 0 would switch it off.
 [[nodiscard, gnu::noinline]] long timerfd_settime(int timer, int64_t after_ns) {
     constexpr int64_t second = 1'000'000'000;
@@ -308,13 +338,6 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
 }
 // Closes every descriptor from `first` on.
 [[nodiscard]] inline long close_from(unsigned first) { return trap(Sys::close_range, first, UINT32_MAX, 0); }
-// Bytes of the mask that the kernel filled in, or -errno.
-[[nodiscard]] inline long sched_getaffinity(cpu_set &allowed) {
-    return trap(Sys::sched_getaffinity, 0, sizeof allowed, address(&allowed));
-}
-[[nodiscard]] inline long sched_setaffinity(long thread, const cpu_set &allowed) {
-    return trap(Sys::sched_setaffinity, thread, sizeof allowed, address(&allowed));
-}
 // Zeroed memory that takes up room only where it is touched: the address, or -errno.
 [[nodiscard]] inline long map_memory(size_t size) {
     return trap(Sys::mmap, 0, long(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -329,6 +352,15 @@ struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
 // -EAGAIN when the time is over and -EINTR when the process was stopped and continued meanwhile.
 [[nodiscard]] inline long wait_for_signal(const sigset &signals, const timespec *limit) {
     return trap(Sys::rt_sigtimedwait, address(&signals), 0, address(limit), sizeof signals);
+}
+[[nodiscard]] inline uint32_t geteuid() { return uint32_t(trap(Sys::geteuid, 0)); }
+[[nodiscard, gnu::noinline]] long prctl(int option, long value) { return trap(Sys::prctl, option, value, 0, 0, 0); }
+[[nodiscard]] inline long seccomp(long operation, long flags, const void *argument) {
+    return trap(Sys::seccomp, operation, flags, address(argument));
+}
+// The highest version that the kernel has of Landlock, or -errno.
+[[nodiscard]] inline long landlock_version() {
+    return trap(Sys::landlock_create_ruleset, 0, 0, LANDLOCK_CREATE_RULESET_VERSION);
 }
 [[noreturn]] inline void exit_group(int status) {
     (void)trap(Sys::exit_group, status);
@@ -533,20 +565,29 @@ static_assert(sizeof(Vector) <= overread);
     return digit <= 9 ? digit : letter <= 5 ? letter + 10 : UINT32_MAX;
 }
 
-// Texts that are only looked up on rare paths stand one behind the other, each ended by LF: a list of them costs no
-// table of addresses. Line `index` of such a list, with its LF.
-[[nodiscard, gnu::cold, gnu::noinline]] constexpr Bytes line_of(const char *lines, size_t index) {
-    for (;; index--) {
-        const char *end = lines;
-        while (*end++ != '\n') {}
-        if (index == 0) return {lines, size_t(end - lines)};
-        lines = end;
-    }
+// Texts that are only looked up on rare paths stand one behind the other, each ended by NUL, and so is the list: that
+// costs no table of addresses. (Unaligned, or a compiler may put padding before it.) Text `index` of such a list.
+[[nodiscard, gnu::always_inline]] constexpr const char *text_at(const char *texts, size_t index) {
+    for (; index != 0; index--)
+        while (*texts++ != '\0') {}
+    return texts;
 }
-[[nodiscard]] consteval size_t line_count(const char *lines) {
+[[nodiscard]] consteval size_t text_count(const char *texts) {
     size_t count = 0;
-    for (; *lines != '\0'; lines++) count += *lines == '\n';
+    for (; *texts != '\0'; count++) texts = text_at(texts, 1);
     return count;
+}
+[[nodiscard, gnu::cold, gnu::noinline]] constexpr Bytes bytes_of(const char *text) {
+    size_t size = 0;
+    while (text[size] != '\0') size++;
+    return {text, size};
+}
+// Which text of the list `bytes` are, or the number of texts there are.
+[[nodiscard, gnu::cold, gnu::noinline]] size_t find_text(const char *texts, Bytes bytes) {
+    size_t index = 0;
+    for (; *texts != '\0'; texts = text_at(texts, 1), index++)
+        if (bytes_of(texts) == bytes) break;
+    return index;
 }
 
 // value / 10, by the multiplication that an optimising compiler would choose: it is too long for one that optimises
@@ -586,6 +627,28 @@ template <size_t size> [[gnu::always_inline]] inline char *put(char *at, const c
     return at;
 }
 
+// Writes `text` up to its NUL, or text_limit bytes of it; returns the end.
+constexpr size_t text_limit = 255;
+[[gnu::cold, gnu::noinline]] char *put_text(char *at, const char *text) {
+    for (size_t i = 0; i < text_limit && text[i] != '\0'; i++) *at++ = text[i];
+    return at;
+}
+
+// Writes `form`, in which each "$" stands for the text and each "#" for the number that comes next in the words.
+// Returns the end.
+[[gnu::cold, gnu::noinline]] char *compose(char *at, const char *form, Word a, Word b, Word c, Word d) {
+    const Word words[] = {a, b, c, d};
+    const Word *word = words;
+    char digits[digits_limit + 1];
+    digits[digits_limit] = '\0';
+    for (; *form != '\0'; form++) {
+        if (*form == '$') at = put_text(at, reinterpret_cast<const char *>(word++->value));
+        else if (*form == '#') at = put_text(at, put_digits(digits + digits_limit, uint64_t(word++->value)));
+        else *at++ = *form;
+    }
+    return at;
+}
+
 // An integer, taken piece by piece: ["-"] 1*DIGIT with white space around it, in the range of a signed 64-bit
 // integer. Packed, like all that a connection keeps.
 struct [[gnu::packed]] Integer {
@@ -617,7 +680,7 @@ struct [[gnu::packed]] Integer {
 
 private:
     // The state behind a byte that is no digit, or that is a digit where none may be.
-    [[nodiscard, gnu::noinline]] static State behind_other(State state, char byte) {
+    [[nodiscard, gnu::hot, gnu::noinline]] static State behind_other(State state, char byte) {
         using enum State;
         if (is(Class::white, byte) || byte == '\r' || byte == '\n') {
             if (state == minus) return not_an_integer;
@@ -633,7 +696,7 @@ private:
 // not depend on what has arrived behind it either.
 
 enum class Method : uint8_t { get, head, post, put, delete_, connect, options, trace, patch, unknown };
-constexpr char method_names[] = "GET\nHEAD\nPOST\nPUT\nDELETE\nCONNECT\nOPTIONS\nTRACE\nPATCH\n";
+alignas(1) constexpr char method_names[] = "GET\0HEAD\0POST\0PUT\0DELETE\0CONNECT\0OPTIONS\0TRACE\0PATCH\0";
 
 enum class Status : uint8_t {
     ok,       // answered by a route; all others in one place
@@ -651,22 +714,22 @@ enum class Status : uint8_t {
     version_not_supported,
 };
 // The end of a status line, and the content of an error's response.
-constexpr char status_texts[] = "200 OK\r\n"
-                                "200 OK\r\n"
-                                "400 Bad Request\r\n"
-                                "404 Not Found\r\n"
-                                "405 Method Not Allowed\r\n"
-                                "408 Request Timeout\r\n"
-                                "413 Content Too Large\r\n"
-                                "414 URI Too Long\r\n"
-                                "417 Expectation Failed\r\n"
-                                "431 Request Header Fields Too Large\r\n"
-                                "500 Internal Server Error\r\n"
-                                "501 Not Implemented\r\n"
-                                "505 HTTP Version Not Supported\r\n";
+alignas(1) constexpr char status_texts[] = "200 OK\r\n\0"
+                                           "200 OK\r\n\0"
+                                           "400 Bad Request\r\n\0"
+                                           "404 Not Found\r\n\0"
+                                           "405 Method Not Allowed\r\n\0"
+                                           "408 Request Timeout\r\n\0"
+                                           "413 Content Too Large\r\n\0"
+                                           "414 URI Too Long\r\n\0"
+                                           "417 Expectation Failed\r\n\0"
+                                           "431 Request Header Fields Too Large\r\n\0"
+                                           "500 Internal Server Error\r\n\0"
+                                           "501 Not Implemented\r\n\0"
+                                           "505 HTTP Version Not Supported\r\n\0";
 
-static_assert(line_count(method_names) == size_t(Method::unknown));
-static_assert(line_count(status_texts) == size_t(Status::version_not_supported) + 1);
+static_assert(text_count(method_names) == size_t(Method::unknown));
+static_assert(text_count(status_texts) == size_t(Status::version_not_supported) + 1);
 
 // What a parser answers. From `refused` on, the distance to it is the status of the refusal.
 // (As wide as a register, for a compiler takes care of the rest of one.)
@@ -674,8 +737,8 @@ enum class Parse : size_t { complete, incomplete, empty_line, refused };
 constexpr Parse refuse(Status status) { return Parse(size_t(Parse::refused) + size_t(status)); }
 constexpr Status refusal(Parse parse) { return Status(size_t(parse) - size_t(Parse::refused)); }
 
-// How a request's content is delimited (RFC 9112 section 6.3); the last three are refusals.
-enum class Framing : uint8_t { no_content, content_length, chunked, invalid, unknown_coding, too_large };
+// How a request's content is delimited (RFC 9112 section 6.3).
+enum class Framing : uint8_t { no_content, content_length, chunked };
 
 // What a request head says, as far as it matters here.
 struct Head {
@@ -728,12 +791,7 @@ struct Taken {
     }
     if (name.size > method_limit) return {cursor.at, refuse(Status::not_implemented)};  // RFC 9112 section 3
     if (*end != ' ') return incomplete_or_bad({end, cursor.end});
-    size_t method = 0;
-    for (; method < size_t(Method::unknown); method++) {
-        const Bytes line = line_of(method_names, method);
-        if (line.first(line.size - 1) == name) break;
-    }
-    head.method = Method(method);
+    head.method = Method(find_text(method_names, name));
     return {end + 1, Parse::complete};
 }
 
@@ -835,7 +893,7 @@ struct Taken {
 // The fields that say something about the message's framing or the connection: the first is a number, the others are
 // lists of words. They are the transfer codings in the order in which they were applied (RFC 9112 section 6.1), the
 // expectations (RFC 9110 section 10.1.1), and the options of the connection (RFC 9110 section 7.6.1).
-constexpr char field_words[] = "\016content-length\021transfer-encoding\006expect\012connection";
+alignas(1) constexpr char field_words[] = "\016content-length\021transfer-encoding\006expect\012connection";
 enum FieldWord : unsigned { content_length, transfer_encoding, expect, connection, unknown_field };
 
 // What is looked for in each list, and the fact that its first word stands for. The next facts stand for the next
@@ -844,7 +902,8 @@ struct ElementWords {
     char words[18];
     uint8_t first_fact;
 };
-constexpr ElementWords element_words[] = {{"\007chunked", 4}, {"\014100-continue", 6}, {"\005close\012keep-alive", 8}};
+alignas(1) constexpr ElementWords element_words[] = {
+    {"\007chunked", 4}, {"\014100-continue", 6}, {"\005close\012keep-alive", 8}};
 static_assert(Head::has_content_length == 1 << content_length && Head::has_transfer_encoding == 1 << transfer_encoding);
 static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].first_fact &&
               Head::expects_continue == 1 << element_words[expect - 1].first_fact &&
@@ -929,14 +988,17 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
 
 // The one place that decides where a request ends (RFC 9112 section 6.3). It prefers refusing to guessing: whatever
 // two implementations could read differently is what request smuggling is made of.
-[[nodiscard]] constexpr Framing decide_framing(const Head &head) {
+[[nodiscard]] constexpr Parse decide_framing(Head &head) {
     if (head.says(Head::has_transfer_encoding)) {
         if (!head.says(Head::is_chunked) || head.says(Head::has_content_length | Head::is_http_1_0))
-            return Framing::invalid;
-        return head.says(Head::has_other_coding) ? Framing::unknown_coding : Framing::chunked;
+            return refuse(Status::bad_request);
+        if (head.says(Head::has_other_coding)) return refuse(Status::not_implemented);
+        head.framing = Framing::chunked;
+    } else if (head.content_length != 0) {
+        if (head.content_length > content_limit) return refuse(Status::content_too_large);
+        head.framing = Framing::content_length;
     }
-    if (head.content_length > content_limit) return Framing::too_large;
-    return head.content_length != 0 ? Framing::content_length : Framing::no_content;
+    return Parse::complete;
 }
 
 // How the parsing of the head at `start` ends that has come as far as `taken`, unless it is complete and says nothing
@@ -948,10 +1010,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
     if (taken.parse == Parse::incomplete) return {start, Parse::incomplete};
     if (taken.parse != Parse::complete) return taken;
     if (!head.says(Head::has_host | Head::is_http_1_0)) return {start, refuse(Status::bad_request)};  // section 3.2
-    head.framing = decide_framing(head);
-    if (head.framing < Framing::invalid) return taken;
-    if (head.framing == Framing::unknown_coding) return {start, refuse(Status::not_implemented)};
-    return {start, refuse(head.framing == Framing::too_large ? Status::content_too_large : Status::bad_request)};
+    return {taken.at, decide_framing(head)};
 }
 
 // The request head at `cursor`. If it is incomplete, the answer is its start; an empty line before it is taken alone.
@@ -969,10 +1028,10 @@ struct Content {
     enum class State : uint8_t {
         none,    // between requests: a head comes next
         length,  // content with a Content-Length
-        data,    // chunk-data, and what stands around it:
         size_start,
         size,
         line_lf,
+        data,  // chunk-data; all the others stand around it
         data_cr,
         data_lf,
         end_lf,
@@ -997,9 +1056,11 @@ struct Content {
     uint32_t overhead;  // what chunk extensions, later trailers may still have
 };
 
-[[nodiscard]] constexpr Content begin_content(Framing framing, uint32_t content_length) {
-    if (framing == Framing::content_length) return {Content::State::length, content_length, 0, 0};
-    return {Content::State::size_start, 0, content_limit, extension_limit};
+static_assert(Content::State(Framing::content_length) == Content::State::length &&
+              Content::State(Framing::chunked) == Content::State::size_start);
+
+[[nodiscard]] constexpr Content begin_content(const Head &head) {
+    return {Content::State(head.framing), head.content_length, content_limit, extension_limit};
 }
 
 // The same as a connection keeps it between two arrivals.
@@ -1027,7 +1088,7 @@ struct ChunkStep {
 };
 constexpr uint8_t any(Class kind) { return 0x80 | uint8_t(kind); }
 using At = Content::State;
-constexpr ChunkStep chunk_steps[] = {
+alignas(1) constexpr ChunkStep chunk_steps[] = {
     {At::size_start, any(Class::hex_digit), At::size},
     {At::size, any(Class::hex_digit), At::size},
     {At::size, '\r', At::line_lf},
@@ -1106,8 +1167,11 @@ static_assert(chunk_steps_are_in_order(), "the steps of a state stand together")
         content.left = size;
         is_overhead = size == 0 && from != At::size_start;  // leading zeros have no other bound
     }
-    if (is_overhead && content.overhead-- == 0)
-        return refuse(content.state >= At::trailer_start ? Status::fields_too_large : Status::content_too_large);
+    if (is_overhead) {
+        if (content.overhead == 0)
+            return refuse(content.state >= At::trailer_start ? Status::fields_too_large : Status::content_too_large);
+        content.overhead--;
+    }
     if (content.state == At::data) {
         content.budget -= content.left;
         if (content.left == 0) {
@@ -1203,15 +1267,16 @@ constexpr size_t head_size_limit =
            "Content-Length: 18446744073709551615\r\n\r\n" +
     allow_size_limit;
 static_assert(head_size_limit + answer_content_limit <= answer_limit, "answer_limit must leave room for a head");
+static_assert(allow_size_limit <= text_limit, "an answer's parts are composed whole");
 
 // How every answer begins that is a 200, up to the size of its content; the others have but another status line. A
 // worker keeps it with the Date of the second (see run_clock).
 constexpr size_t status_line_size = sizeof "HTTP/1.1 200 OK\r\n" - 1;
-constexpr char head_form[] = "HTTP/1.1 200 OK\r\n"
-                             "Server: mote\r\n"
-                             "Content-Type: text/plain\r\n"
-                             "Date: Thu, 00 Jan 1970 00:00:00 GMT\r\n"
-                             "Content-Length: ";
+alignas(1) constexpr char head_form[] = "HTTP/1.1 200 OK\r\n"
+                                        "Server: mote\r\n"
+                                        "Content-Type: text/plain\r\n"
+                                        "Date: Thu, 00 Jan 1970 00:00:00 GMT\r\n"
+                                        "Content-Length: ";
 constexpr size_t head_size = sizeof head_form - 1;
 
 // A text that is a template's argument.
@@ -1249,9 +1314,8 @@ struct Answer {
 
     // A whole response with `content`.
     [[maybe_unused]] void text(Bytes content) {
-        if (content.size > answer_content_limit) return status(Status::internal_server_error, {});
-        end_head(at + head_size, content.size, {});
-        at = put(at, content);
+        if (content.size > answer_content_limit) return status(Status::internal_server_error, "");
+        at = put(compose(at + head_size, "#\r\n\r\n", content.size, 0, 0, 0), content);
     }
 
     // A whole response with an integer, given in two's complement, as its content.
@@ -1273,21 +1337,11 @@ struct Answer {
 
     // A whole response that no route gives. `field_line`, if any, is one of its own. An error has its reason as its
     // content, so that a person sees something.
-    [[gnu::cold]] void status(Status status, Bytes field_line) {
-        const Bytes reason = line_of(status_texts, size_t(status));
-        const Bytes content = status == Status::options ? Bytes{} : reason;
-        char *const end = put(put(at, "HTTP/1.1 "_b), reason);
-        end_head(put(end, {head + status_line_size, head_size - status_line_size}), content.size, field_line);
-        at = put(at, content);
-    }
-
-    // Behind head_form, of which `end` is the end.
-    [[gnu::cold]] void end_head(char *end, size_t content_size, Bytes field_line) {
-        char digits[digits_limit];
-        char *const begin = put_digits(digits + digits_limit, content_size);
-        end = put(end, {begin, size_t(digits + digits_limit - begin)});
-        end = put(put(end, "\r\n"_b), field_line);
-        at = put(end, "\r\n"_b);
+    [[gnu::cold]] void status(Status status, const char *field_line) {
+        const char *const reason = text_at(status_texts, size_t(status));
+        const char *const content = status == Status::options ? "" : reason;
+        at = compose(at, "HTTP/1.1 $$#\r\n$\r\n", reason, head + status_line_size, bytes_of(content).size, field_line);
+        at = put_text(at, content);
     }
 
     // Makes of the response that begins at `begin` the one for an exchange that is not plain: adds a Connection field,
@@ -1301,7 +1355,10 @@ struct Answer {
         if (exchange.manner.persistence != Exchange::Persistence::keep)
             field_line = exchange.manner.persistence == Exchange::Persistence::close ? "Connection: close\r\n"_b
                                                                                      : "Connection: keep-alive\r\n"_b;
-        for (char *from = at; from-- != head_end;) from[field_line.size] = *from;
+        for (char *from = at; from != head_end;) {
+            from--;
+            from[field_line.size] = *from;
+        }
         put(head_end, field_line);
         at += field_line.size;
     }
@@ -1405,20 +1462,19 @@ template <size_t index = 0, typename Visit> [[gnu::always_inline]] inline void v
 // every path, and expectations.
 [[gnu::cold, gnu::noinline]] void begin_rare(Exchange &exchange, const Head &head) {
     using enum Exchange::Persistence;
-    if (head.says(Head::closes | Head::is_http_1_0))  // RFC 9112 section 9.3
-        exchange.manner.persistence =
-            (head.facts & (Head::closes | Head::keeps_alive)) == Head::keeps_alive ? keep_alive : close;
-    exchange.manner.is_head = head.method == Method::head;
-    if (head.method == Method::unknown || head.method == Method::connect)
-        exchange.manner.status = Status::not_implemented;
+    Status status = exchange.manner.status;
+    if (head.method == Method::unknown || head.method == Method::connect) status = Status::not_implemented;
     if (head.method == Method::options) {
         // RFC 9110 section 9.3.7; absolute-form without a path and a query stands for "*" (RFC 9112 section 3.2.4).
         const bool is_for_server = *head.target.data == '*' || head.target.size == 0;
         if (is_for_server) exchange.route = all_routes;
-        if (is_for_server || exchange.manner.status == Status::method_not_allowed)
-            exchange.manner.status = Status::options;
+        if (is_for_server || status == Status::method_not_allowed) status = Status::options;
     }
-    if (head.says(Head::expects_other)) exchange.manner.status = Status::expectation_failed;
+    if (head.says(Head::expects_other)) status = Status::expectation_failed;
+    Exchange::Persistence persistence = keep;
+    if (head.says(Head::closes | Head::is_http_1_0))  // RFC 9112 section 9.3
+        persistence = (head.facts & (Head::closes | Head::keeps_alive)) == Head::keeps_alive ? keep_alive : close;
+    exchange.manner = Exchange::Manner{status, persistence, head.method == Method::head};
 }
 
 // Begins the exchange with the route whose path the target has, of which row `index` is one, if the method is that of
@@ -1481,18 +1537,15 @@ void take_piece(Exchange &exchange, Bytes piece) {
     char *end = allow;
     if (exchange.manner.status == Status::method_not_allowed ||
         exchange.manner.status == Status::options) {  // RFC 9110 section 10.2.1
-        end = put(end, "Allow: ");
+        end = put_text(end, "Allow: ");
         unsigned methods = allowed_methods.rows[exchange.route];
-        for (size_t method = 0; methods != 0; method++, methods >>= 1) {
-            if ((methods & 1) == 0) continue;
-            const Bytes line = line_of(method_names, method);
-            end = put(end, line.first(line.size - 1));
-            end = put(end, ", ");
-        }
-        end = put(end - 2, "\r\n");
+        for (size_t method = 0; methods != 0; method++, methods >>= 1)
+            if ((methods & 1) != 0) end = compose(end, "$, ", text_at(method_names, method), 0, 0, 0);
+        end = put_text(end - 2, "\r\n");
     }
+    *end = '\0';
     char *const begin = answer.at;
-    answer.status(exchange.manner.status, {allow, size_t(end - allow)});
+    answer.status(exchange.manner.status, allow);
     answer.amend(exchange, begin);
 }
 
@@ -1546,7 +1599,7 @@ struct Connection {
 static_assert(sizeof(Connection) == 32, "two connections share a cache line, none straddles one");
 
 // How many ticks a connection may stay in each state: one more than seconds, for the first tick may be near.
-constexpr uint8_t timeouts[] = {
+alignas(1) constexpr uint8_t timeouts[] = {
     0,
     head_timeout_s + 1,
     idle_timeout_s + 1,
@@ -1572,6 +1625,14 @@ constexpr size_t group_size = 128;
 constexpr size_t group_count = (reserved_descriptors + connection_limit + group_size - 1) / group_size;
 static_assert(group_size <= UINT8_MAX);
 
+// What all workers share: nothing that a request needs.
+struct Process {
+    int stop;                  // readable when the server is to end
+    int last_listener;         // the workers' listeners have been made one behind the other
+    uint32_t running_workers;  // those that have not drained yet; atomic
+    bool is_sandboxed;
+};
+
 // All that a worker works with, laid out once and never moved. The kernel maps it zeroed, page by page on first use.
 // Every page that is touched between two system calls costs an address translation, so what a request uses shares
 // pages: the top of the stack with the start of the output, the worker's state and events with the start of the input.
@@ -1579,14 +1640,13 @@ struct alignas(4096) Worker {
     int listener;  // -1 once it is closed
     int epoll;
     int timer;  // the clock
-    int stop;   // readable when the server is to end; the same in all workers
     bool is_ticking;
     bool is_accepting;
     uint8_t drain_ticks;  // how often the clock has ticked since the order to stop, and one more; 0: there was none
     uint8_t ticks;        // seconds, modulo 256
     uint32_t connection_count;
-    uint32_t *running_workers;  // those that have not drained yet; atomic
-    char head[head_size];       // head_form with the Date of this second
+    Process *process;
+    char head[head_size + 1];  // head_form with the Date of this second, and NUL
     alignas(64) epoll_event events[events_per_wait];
     uint8_t group_sizes[group_count];  // how many connections are open in each group of the table
     bool is_taken[block_count];        // which blocks belong to a connection
@@ -1599,7 +1659,9 @@ struct alignas(4096) Worker {
     Block blocks[block_count];
 
     [[nodiscard]] Block &block_of(const Connection &connection) { return blocks[connection.block - 1]; }
-    [[nodiscard]] int socket_of(const Connection &connection) const { return int(&connection - connections); }
+    [[nodiscard, gnu::noinline]] long socket_of(const Connection &connection) const {
+        return &connection - connections;
+    }
 };
 static_assert(block_count < UINT16_MAX, "a block's index plus one is kept in 16 bits");
 
@@ -1630,7 +1692,7 @@ void close_connection(Worker &worker, Connection &connection) {
         give_back_block(worker, connection);
     connection.state = Connection::State::closed;
     worker.connection_count--;
-    const int socket = worker.socket_of(connection);
+    const long socket = worker.socket_of(connection);
     worker.group_sizes[size_t(socket) / group_size]--;
     (void)close(socket);  // the descriptor is free whatever close answers
     if (!worker.is_accepting) [[unlikely]]
@@ -1650,8 +1712,8 @@ void close_connection(Worker &worker, Connection &connection) {
 [[nodiscard, gnu::cold, gnu::noinline]] bool hold_back(Worker &worker, Connection &connection, Bytes output,
                                                        Bytes input) {
     uint16_t index = 0;  // the first free one, so that few pages are in use
-    while (index < block_count && worker.is_taken[index]) index++;
-    if (index == block_count) {
+    for (; worker.is_taken[index]; index++) {
+        if (index != block_count - 1) continue;
         close_connection(worker, connection);
         return false;
     }
@@ -1723,7 +1785,7 @@ void close_connection(Worker &worker, Connection &connection) {
         begin_exchange(exchange, head);
         if (head.framing == Framing::no_content) [[likely]]
             return Parse::complete;
-        content = begin_content(head.framing, head.content_length);
+        content = begin_content(head);
         if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0) && cursor.at == cursor.end) [[unlikely]]
             answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n"_b);
     } else {
@@ -1815,7 +1877,7 @@ enum class Progress : size_t {
 }
 
 // The socket takes output again. Returns how much input has waited for that: it is in the input buffer now.
-[[nodiscard, gnu::cold, gnu::noinline]] size_t resume(Worker &worker, Connection &connection) {
+[[nodiscard, gnu::cold]] size_t resume(Worker &worker, Connection &connection) {
     Block &block = worker.block_of(connection);
     while (block.output_begin < block.output_end) {
         const long sent = send(worker.socket_of(connection), block.output + block.output_begin,
@@ -1880,8 +1942,8 @@ enum class Progress : size_t {
 // One thread's life: wait, accept, receive and answer, and once a second look at the clock. The clock stands still
 // while there are no connections: an idle server does not wake up.
 
-constexpr char weekdays[] = "ThuFriSatSunMonTueWed";  // 1 January 1970 was a Thursday
-constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+alignas(1) constexpr char weekdays[] = "ThuFriSatSunMonTueWed";  // 1 January 1970 was a Thursday
+alignas(1) constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 constexpr size_t date_place = sizeof "HTTP/1.1 200 OK\r\nServer: mote\r\nContent-Type: text/plain\r\nDate: " - 1;
 static_assert(head_form[date_place] == weekdays[0] && head_form[date_place + 25] == ' ');
 
@@ -1894,23 +1956,24 @@ constexpr uint32_t days_of_month(uint32_t year, uint32_t month) {  // month 0 is
 // Writes head_form with the Date (RFC 9110 section 5.6.7) of a moment, in seconds since 1970. Month by month: once a
 // second, small counts for more than fast.
 void put_head(char *at, uint64_t now) {
-    uint32_t days = uint32_t(now / 86400), year = 1970, month = 0;
-    const uint32_t seconds = uint32_t(now % 86400);
-    const char *const weekday = weekdays + size_t(days % 7) * 3;
+    __builtin_memcpy(at, head_form, head_size);
+    at += date_place;
+#pragma GCC unroll 1
+    for (size_t place = 25; place > 16; place -= 3) {  // seconds, minutes, hours
+        const uint64_t limit = place == 19 ? 24 : 60;
+        put_digits(at + place, now % limit);
+        now /= limit;
+    }
+    uint32_t days = uint32_t(now), year = 1970, month = 0;
+    __builtin_memcpy(at, weekdays + size_t(days % 7) * 3, 3);
     for (uint32_t length; days >= (length = days_of_month(year, month)); days -= length) {
         if (++month != 12) continue;
         month = 0;
         year++;
     }
-    __builtin_memcpy(at, head_form, head_size);
-    at += date_place;
-    __builtin_memcpy(at, weekday, 3);
     put_digits(at + 7, days + 1);
     __builtin_memcpy(at + 8, months + size_t(month) * 3, 3);
     put_digits(at + 16, year);
-    put_digits(at + 19, seconds / 3600);
-    put_digits(at + 22, seconds / 60 % 60);
-    put_digits(at + 25, seconds % 60);
 }
 
 // Makes the clock tick at the next full second, and the Date bytes those of this one.
@@ -1925,7 +1988,7 @@ void put_head(char *at, uint64_t now) {
 // The connection's time is over. A request that has come in part is answered with 408 (RFC 9110 section 15.5.9).
 [[gnu::cold, gnu::noinline]] void expire(Worker &worker, Connection &connection) {
     using enum Connection::State;
-    const int socket = worker.socket_of(connection);
+    const long socket = worker.socket_of(connection);
     switch (connection.state) {
     case closed:  // does not come here
     case accepted:
@@ -1973,7 +2036,7 @@ void put_head(char *at, uint64_t now) {
 
 // What a connection needs has run out: waiting ones stay in the backlog until one of ours closes, or the next tick, for
 // what has run out may be the system's.
-[[gnu::cold, gnu::noinline]] void pause_accepting(Worker &worker) {
+[[gnu::cold]] void pause_accepting(Worker &worker) {
     worker.is_accepting = false;
     (void)epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.listener, 0);  // a registered pair cannot fail
     if (!worker.is_ticking) run_clock(worker);
@@ -2018,7 +2081,7 @@ inline bool accept_connections(Worker &worker) {
 // still in the queue of a listener when that is closed is reset.) What drops it is the smallest TTL that the listener
 // takes, which no peer's SYN has, and which does not apply to the end of a handshake; a socket filter would need a
 // capability. An accepted socket inherits it, and what it has dropped until then is sent again soon.
-[[gnu::cold, gnu::noinline]] void drain(Worker &worker) {
+[[gnu::cold]] void drain(Worker &worker) {
     (void)setsockopt(worker.listener, IPPROTO_IP, IP_MINTTL, 255);  // cannot fail
     worker.drain_ticks = 1;
     expire_overdue(worker);
@@ -2033,11 +2096,11 @@ inline bool accept_connections(Worker &worker) {
         worker.listener = -1;
     }
     if (worker.listener >= 0 || worker.connection_count != 0) return run_drain_clock(worker);
-    if (__atomic_sub_fetch(worker.running_workers, 1, __ATOMIC_RELAXED) == 0) exit_group(0);
+    if (__atomic_sub_fetch(&worker.process->running_workers, 1, __ATOMIC_RELAXED) == 0) exit_group(0);
 }
 
 // The clock has ticked. It goes on as long as there are connections, or are to be again.
-[[gnu::cold, gnu::noinline]] void tick(Worker &worker) {
+[[gnu::cold]] void tick(Worker &worker) {
     if (worker.drain_ticks % 8 == 0) worker.ticks++;
     expire_overdue(worker);
     if (worker.drain_ticks != 0) return go_on_draining(worker);
@@ -2048,9 +2111,9 @@ inline bool accept_connections(Worker &worker) {
 
 // An event that is not about a connection that receives. Returns how much input has waited for it.
 [[nodiscard, gnu::cold, gnu::noinline]] size_t handle_rare_event(Worker &worker, Connection &connection) {
-    const int descriptor = worker.socket_of(connection);
+    const long descriptor = worker.socket_of(connection);
     if (descriptor == worker.timer) tick(worker);
-    if (descriptor == worker.stop) drain(worker);
+    if (descriptor == worker.process->stop) drain(worker);
     switch (connection.state) {
     case Connection::State::sending:
     case Connection::State::sending_last:
@@ -2063,8 +2126,7 @@ inline bool accept_connections(Worker &worker) {
     }
 }
 
-[[noreturn, gnu::hot]] void run_worker(void *argument) {
-    Worker &worker = *static_cast<Worker *>(argument);
+[[noreturn, gnu::hot]] void run_worker(Worker &worker) {
     for (;;) {
         const long count = epoll_wait(worker.epoll, worker.events, events_per_wait);
         for (long i = 0; i < count; i++) {  // on an error, which can only be EINTR, there are none
@@ -2090,107 +2152,136 @@ inline bool accept_connections(Worker &worker) {
 // Arguments, listeners, threads, and the end. Everything that can fail fails here, before the first connection, with
 // one line that names it.
 
-// What a line to a person leaves open: a text up to its NUL or LF, or a number.
-union Part {
-    const char *text;
-    uint64_t number;
-};
+alignas(1) constexpr char help_text[] = "mote " MOTE_VERSION "\n"
+                                        "  --port N      TCP port (default: 8080)\n"
+                                        "  --threads N   workers (default: one per CPU)\n"
+                                        "  --user UID    whom to become (default, as root: 65534)\n"
+                                        "  --reuse-port  share the port with a running server\n"
+                                        "  --no-sandbox  stay root, filter no system calls\n"
+                                        "  --help        this text\n"
+                                        "  --version     the version";
 
-// Prints a line: `form`, in which each "$" stands for the text and each "#" for the number that comes next in `parts`.
-// What the line has no room for is left out.
-[[gnu::cold, gnu::noinline]] void print(int descriptor, const char *form, const Part *parts) {
-    char line[512], digits[digits_limit + 1];
-    digits[digits_limit] = '\0';
-    char *end = line;
-    char *const last = line + sizeof line - 1;
-    for (; *form != '\0' && end != last; form++) {
-        if (*form != '$' && *form != '#') {
-            *end++ = *form;
-            continue;
-        }
-        const char *text = *form == '$' ? parts->text : put_digits(digits + digits_limit, parts->number);
-        for (; *text != '\0' && *text != '\n' && end != last; text++) *end++ = *text;
-        parts++;
-    }
-    *end++ = '\n';
+// Prints a line in the form of compose().
+[[gnu::cold, gnu::noinline]] void print(int descriptor, const char *form, Word a = 0, Word b = 0, Word c = 0,
+                                        Word d = 0) {
+    char line[sizeof help_text + 4 * text_limit];
+    char *const end = put_text(compose(line, form, a, b, c, d), "\n");
     (void)write(descriptor, line, size_t(end - line));  // nobody is left to tell if it fails
 }
 
-[[nodiscard, gnu::cold, gnu::noinline]] bool are_equal(const char *a, const char *b) {
-    while (*a == *b && *a != '\0') a++, b++;
-    return *a == *b;
+// The kernel's reasons that a start can meet, in words; the rest are told by number.
+alignas(1) constexpr char reasons[] = "\1Operation not permitted\0"
+                                      "\13Resource temporarily unavailable\0"
+                                      "\14Cannot allocate memory\0"
+                                      "\15Permission denied\0"
+                                      "\30Too many open files\0"
+                                      "\142Address already in use\0";
+
+// The system calls that must succeed.
+struct NamedCall {
+    Sys call;
+    Bytes name;
+};
+constexpr NamedCall named_calls[] = {
+    {Sys::mmap, "mmap"_b},
+    {Sys::socket, "socket"_b},
+    {Sys::bind, "bind"_b},
+    {Sys::listen, "listen"_b},
+    {Sys::setsockopt, "setsockopt"_b},
+    {Sys::clone, "clone"_b},
+    {Sys::setgroups, "setgroups"_b},
+    {Sys::setresuid, "setresuid"_b},
+    {Sys::setresgid, "setresgid"_b},
+    {Sys::sched_setaffinity, "sched_setaffinity"_b},
+    {Sys::sched_getaffinity, "sched_getaffinity"_b},
+    {Sys::epoll_ctl, "epoll_ctl"_b},
+    {Sys::timerfd_create, "timerfd_create"_b},
+    {Sys::epoll_create1, "epoll_create1"_b},
+    {Sys::landlock_create_ruleset, "landlock_create_ruleset"_b},
+    {Sys::landlock_restrict_self, "landlock_restrict_self"_b},
+};
+consteval size_t call_names_size() {
+    size_t size = 1;
+    for (const NamedCall &named : named_calls) size += 1 + named.name.size + 1;
+    return size;
+}
+constexpr auto call_names = [] {  // in the form of `reasons`
+    struct {
+        char text[call_names_size()];
+    } names{};
+    char *at = names.text;
+    for (const NamedCall &named : named_calls) {
+        *at++ = char(named.call);
+        for (size_t i = 0; i < named.name.size; i++) *at++ = named.name.data[i];
+        at++;
+    }
+    return names;
+}();
+
+// The text behind the byte `key` in the list, or an empty one.
+[[nodiscard, gnu::cold, gnu::noinline]] const char *find_key(const char *texts, char key) {
+    for (; *texts != '\0'; texts = text_at(texts, 1))
+        if (*texts == key) return texts + 1;
+    return texts;
 }
 
-// The kernel's reasons that a start can meet, in words; the rest are told by number.
-constexpr char reasons[] = "\1Operation not permitted\n"
-                           "\13Resource temporarily unavailable\n"
-                           "\14Cannot allocate memory\n"
-                           "\15Permission denied\n"
-                           "\30Too many open files\n"
-                           "\142Address already in use\n";
-
 // Ends the program because `call`, about a port if that is not 0, has answered `result`.
-[[noreturn, gnu::cold, gnu::noinline]] void end_on_failure(long result, const char *call, uint16_t port) {
+[[noreturn, gnu::cold, gnu::noinline]] void end_on_failure(Sys call, long result, uint16_t port = 0) {
     const long error = -result;
-    const char *reason = reasons;
-    while (*reason != '\0' && *reason++ != error)
-        while (*reason++ != '\n') {}
-    Part parts[] = {{call}, {.number = port}, {reason}, {.number = uint64_t(error)}};
-    if (port == 0) parts[1].text = call;
-    print(2, port != 0 ? "mote: $ to port #: $ (errno #)" : "mote: $: $ (errno #)", port != 0 ? parts : parts + 1);
+    print(2, port != 0 ? "mote: $ to port #: $ (errno #)" : "mote: $$: $ (errno #)",
+          find_key(call_names.text, char(call)), port != 0 ? Word(port) : Word(""), find_key(reasons, char(error)),
+          error);
     exit_group(1);
 }
 
-// The result of `call`, unless it is an error: then the end of the program.
-[[gnu::cold, gnu::noinline]] long check(long result, const char *call) {
-    if (result < 0) end_on_failure(result, call, 0);
+// Makes a system call that must succeed. Returns its result; any error ends the program.
+[[gnu::cold, gnu::noinline]] long must(Sys call, Word a, Word b = 0, Word c = 0) {
+    const long result = trap(call, a.value, b.value, c.value);
+    if (result < 0) end_on_failure(call, result);
     return result;
 }
 
-struct Options {
-    uint16_t port = default_port;
-    bool reuse_port = false;
-    size_t threads = 0;  // 0: one per CPU
-};
-
 [[noreturn, gnu::cold, gnu::noinline]] void end_on_bad_argument(const char *problem, const char *argument) {
-    const Part parts[] = {{problem}, {argument}};
-    print(2, "mote: $$ (see --help)", parts);
+    print(2, "mote: $$ (see --help)", problem, argument);
     exit_group(2);
 }
 
 // The number that stands as `argument`, or the end of the program.
-[[nodiscard, gnu::cold, gnu::noinline]] uint64_t take_number(const char *argument, uint64_t largest) {
+[[nodiscard, gnu::cold]] uint64_t take_number(const char *argument, uint64_t largest) {
     if (argument == nullptr) end_on_bad_argument("a number is missing", "");
-    Integer number{};
-    size_t size = 0;
-    while (argument[size] != '\0') size++;
-    number.take({argument, size});
-    const bool is_valid = is(Class::digit, *argument) && number.state == Integer::State::digits;
-    if (!is_valid || uint64_t(number.value) - 1 >= largest) end_on_bad_argument("not a number in range: ", argument);
+    Integer number{0, Integer::State::digits};  // where neither white space nor a sign may follow
+    number.take(bytes_of(argument));
+    if (number.state != Integer::State::digits || uint64_t(number.value) - 1 >= largest)
+        end_on_bad_argument("not a number in range: ", argument);
     return uint64_t(number.value);
 }
 
-constexpr char help[] = "mote " MOTE_VERSION "\n"
-                        "  --port N      TCP port (default: 8080)\n"
-                        "  --threads N   workers (default: one per CPU)\n"
-                        "  --reuse-port  share the port with a running server\n"
-                        "  --help        this text\n"
-                        "  --version     the version";
+// The first ones take a number.
+enum class Option : size_t { port, threads, user, reuse_port, no_sandbox, help, version, unknown };
+alignas(1) constexpr char option_names[] = "--port\0--threads\0--user\0--reuse-port\0--no-sandbox\0--help\0--version\0";
+constexpr uint32_t largest_numbers[] = {65535, worker_limit, UINT32_MAX - 1};
+constexpr size_t number_count = sizeof largest_numbers / sizeof *largest_numbers;
+static_assert(text_count(option_names) == size_t(Option::unknown) && number_count == size_t(Option::reuse_port));
+
+struct Options {
+    uint64_t numbers[number_count] = {default_port, 0, 0};
+    unsigned switches = 0;  // bits
+
+    [[nodiscard]] uint64_t number(Option option) const { return numbers[size_t(option)]; }
+    [[nodiscard]] bool has(Option option) const { return (switches >> size_t(option) & 1) != 0; }
+};
 
 [[nodiscard, gnu::cold]] Options take_options(const char *const *arguments) {
     Options options;
     for (; *arguments != nullptr; arguments++) {
         const char *const argument = *arguments;
-        const bool asks_for_help = are_equal(argument, "--help");
-        if (are_equal(argument, "--port")) {
-            options.port = uint16_t(take_number(*++arguments, 65535));
-        } else if (are_equal(argument, "--threads")) {
-            options.threads = take_number(*++arguments, worker_limit);
-        } else if (are_equal(argument, "--reuse-port")) {
-            options.reuse_port = true;
-        } else if (asks_for_help || are_equal(argument, "--version")) {
-            print(1, asks_for_help ? help : "mote " MOTE_VERSION, nullptr);
+        const size_t option = find_text(option_names, bytes_of(argument));
+        if (option < number_count) {
+            options.numbers[option] = take_number(*++arguments, largest_numbers[option]);
+        } else if (option < size_t(Option::help)) {
+            options.switches |= 1u << option;
+        } else if (option < size_t(Option::unknown)) {
+            print(1, option == size_t(Option::help) ? help_text : "mote " MOTE_VERSION);
             exit_group(0);
         } else {
             end_on_bad_argument("unknown argument: ", argument);
@@ -2202,27 +2293,27 @@ constexpr char help[] = "mote " MOTE_VERSION "\n"
 // The soft limit goes up to the hard limit: how many connections there can be.
 void raise_descriptor_limit() {
     rlimit64 limit{};
-    check(prlimit64(RLIMIT_NOFILE, nullptr, &limit), "prlimit64");
+    (void)prlimit64(RLIMIT_NOFILE, nullptr, &limit);  // neither can fail
     limit.rlim_cur = limit.rlim_max;
-    check(prlimit64(RLIMIT_NOFILE, &limit, nullptr), "prlimit64");
+    (void)prlimit64(RLIMIT_NOFILE, &limit, nullptr);
 }
 
 [[gnu::cold, gnu::noinline]] void switch_on(int socket, int level, int option) {
-    check(setsockopt(socket, level, option, 1), "setsockopt");
+    if (const long result = setsockopt(socket, level, option, 1); result < 0) end_on_failure(Sys::setsockopt, result);
 }
 
 // A listener on all IPv4 addresses. The first one is bound without SO_REUSEPORT, so that it fails on a port that other
 // servers with that option have, and gets the option afterwards, so that the other workers can join. (Two servers that
 // start in the same instant may still share a port: neither listens yet when the other one binds.)
-[[nodiscard, gnu::cold]] int make_listener(uint16_t port, bool joins) {
-    const int listener = int(check(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC), "socket"));
+[[nodiscard, gnu::cold, gnu::noinline]] int make_listener(uint16_t port, bool joins) {
+    const int listener = int(must(Sys::socket, AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     switch_on(listener, SOL_SOCKET, SO_REUSEADDR);
     switch_on(listener, IPPROTO_TCP, TCP_NODELAY);  // accepted sockets inherit it
     if (joins) switch_on(listener, SOL_SOCKET, SO_REUSEPORT);
     const sockaddr_in all{AF_INET, __builtin_bswap16(port), 0, {}};
-    if (const long result = bind(listener, all); result < 0) end_on_failure(result, "bind", port);
+    if (const long result = bind(listener, all); result < 0) end_on_failure(Sys::bind, result, port);
     if (!joins) switch_on(listener, SOL_SOCKET, SO_REUSEPORT);
-    check(listen(listener, listen_backlog), "listen");
+    must(Sys::listen, listener, listen_backlog);
     return listener;
 }
 
@@ -2234,27 +2325,92 @@ void raise_descriptor_limit() {
 }
 
 [[gnu::cold, gnu::noinline]] void watch(const Worker &worker, int descriptor, uint32_t events) {
-    check(epoll_ctl(worker.epoll, EPOLL_CTL_ADD, descriptor, events), "epoll_ctl");
+    if (const long result = epoll_ctl(worker.epoll, EPOLL_CTL_ADD, descriptor, events); result < 0)
+        end_on_failure(Sys::epoll_ctl, result);
+}
+
+// Gives up what is not needed any more, once the listeners are bound. In the kernel all this belongs to a thread, and the
+// threads that are started from now on inherit it.
+[[gnu::cold]] void give_up_privileges(uint32_t user, bool has_sandbox) {
+    if (user == 0 && has_sandbox && geteuid() == 0) user = nobody;
+    if (user != 0) {
+        must(Sys::setgroups, 0, 0);
+        must(Sys::setresgid, user, user, user);
+        must(Sys::setresuid, user, user, user);
+    }
+    if (!has_sandbox) return;
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1);  // neither can fail
+    (void)prctl(PR_SET_DUMPABLE, 0);      // no core files, no debuggers but those of root
+    // Landlock, where the kernel has it: no files, no TCP but that of the listeners, no signals to others. Each version
+    // knows of more, and refuses to be asked for what it does not know.
+    const long version = landlock_version();
+    if (version < 0) return;
+    const landlock_ruleset_attr all{version < 3 ? 0x1fffu : 0x7fffu, version < 4 ? 0u : 3u};
+    const int ruleset = int(must(Sys::landlock_create_ruleset, &all, sizeof all, 0));
+    must(Sys::landlock_restrict_self, ruleset, 0);
+    (void)close(ruleset);
+}
+
+// Every system call that any thread makes once the server has started.
+constexpr Sys steady_calls[] = {
+    Sys::recvfrom,      Sys::sendto,          Sys::epoll_pwait, Sys::accept4,    Sys::epoll_ctl,  Sys::close,
+    Sys::clock_gettime, Sys::timerfd_settime, Sys::shutdown,    Sys::setsockopt, Sys::exit_group, Sys::rt_sigtimedwait,
+};
+constexpr size_t steady_call_count = sizeof steady_calls / sizeof *steady_calls;
+
+// The filter that lets these calls through and ends the process at any other. It looks at nothing but the architecture
+// and the number, so the kernel asks it once a number and keeps the answers in a bitmap. The x32 interface of x86-64
+// has a bit set in each number.
+struct CallFilter {
+    sock_filter code[steady_call_count + 5];
+};
+constexpr CallFilter call_filter = [] {
+    CallFilter filter{};
+    sock_filter *at = filter.code;
+    *at++ = {BPF_LD_W_ABS, 0, 0, 4};  // the architecture in struct seccomp_data
+    *at++ = {BPF_JEQ, 0, steady_call_count + 1, AUDIT_ARCH};
+    *at++ = {BPF_LD_W_ABS, 0, 0, 0};  // the number
+    for (size_t left = steady_call_count; left != 0; left--)
+        *at++ = {BPF_JEQ, uint8_t(left), 0, uint32_t(steady_calls[steady_call_count - left])};
+    *at++ = {BPF_RET, 0, 0, SECCOMP_RET_KILL_PROCESS};
+    *at++ = {BPF_RET, 0, 0, SECCOMP_RET_ALLOW};
+    return filter;
+}();
+
+// Puts this thread behind the filter. Without the flag kernels before 5.16 would switch off a speculation of the processor
+// that is a danger only where foreign code runs, which costs every request.
+[[nodiscard, gnu::cold, gnu::noinline]] long filter_calls() {
+    const sock_fprog program{sizeof call_filter.code / sizeof *call_filter.code, call_filter.code};
+    return seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
+}
+
+// A worker's thread begins here, with a copy of the main thread's descriptors.
+[[noreturn, gnu::cold]] void enter_worker(void *argument) {
+    Worker &worker = *static_cast<Worker *>(argument);
+    for (int other = worker.listener; other++ != worker.process->last_listener;) (void)close(other);
+    if (worker.process->is_sandboxed) (void)filter_calls();  // main tells if that fails
+    run_worker(worker);
 }
 
 // Makes what a worker needs and starts it on `cpu`. Without CLONE_FILES its thread gets a copy of the descriptor
 // table, so what was made for it is closed here, and no later worker inherits it.
-[[gnu::cold]] void start_worker(Worker &worker, const Options &options, bool is_first, size_t cpu) {
-    worker.listener = make_listener(options.port, options.reuse_port || !is_first);
-    worker.epoll = int(check(epoll_create(), "epoll_create1"));
-    worker.timer = int(check(timerfd_create(), "timerfd_create"));
+[[gnu::cold]] void start_worker(Worker &worker, size_t cpu) {
+    worker.epoll = int(must(Sys::epoll_create1, 0));
+    worker.timer = int(must(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK));
     worker.is_accepting = true;
     watch(worker, worker.listener, EPOLLIN);
     watch(worker, worker.timer, EPOLLIN | EPOLLET);
-    watch(worker, worker.stop, EPOLLIN | EPOLLET);
+    watch(worker, worker.process->stop, EPOLLIN | EPOLLET);
 
     constexpr unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-    const long thread = check(start_thread(flags, worker.stack + stack_size, run_worker, &worker), "clone");
+    const long thread = start_thread(flags, worker.stack + stack_size, enter_worker, &worker);
+    if (thread < 0) end_on_failure(Sys::clone, thread);
     cpu_set only{};
     only.bits[cpu / 64] = uint64_t(1) << cpu % 64;
-    check(sched_setaffinity(thread, only), "sched_setaffinity");
-    const int made[] = {worker.listener, worker.epoll, worker.timer};
-    for (const int descriptor : made) (void)close(descriptor);  // the thread has its own
+    must(Sys::sched_setaffinity, thread, sizeof only, &only);
+    (void)close(worker.listener);  // the thread has its own
+    (void)close(worker.epoll);
+    (void)close(worker.timer);
 }
 
 // _start calls this with the stack as the kernel has left it: the argument count, the arguments, NULL.
@@ -2264,31 +2420,38 @@ void start(const char *const *stack) {
     (void)close_from(3);  // what was inherited by accident; before Linux 5.9 it just stays open
     raise_descriptor_limit();
     cpu_set allowed{};
-    check(sched_getaffinity(allowed), "sched_getaffinity");
-    size_t count = options.threads;
+    must(Sys::sched_getaffinity, 0, sizeof allowed, &allowed);
+    size_t count = options.number(Option::threads);
     if (count == 0)
         for (const uint64_t bits : allowed.bits) count += size_t(__builtin_popcountll(bits));
-    if (count > worker_limit) count = worker_limit;
 
     constexpr sigset signals = 1u << (SIGINT - 1) | 1u << (SIGTERM - 1);
-    check(block_signals(signals), "rt_sigprocmask");  // before the threads, which inherit it
+    (void)block_signals(signals);  // before the threads, which inherit it
 
-    auto *const workers = reinterpret_cast<Worker *>(check(map_memory(count * sizeof(Worker)), "mmap"));
+    const long memory = map_memory(count * sizeof(Worker));
+    if (memory < 0) end_on_failure(Sys::mmap, memory);
+    auto *const workers = reinterpret_cast<Worker *>(memory);
     // A kernel without huge pages refuses the advice and does not need it.
     (void)madvise(workers, count * sizeof(Worker), MADV_NOHUGEPAGE);
     // The order to stop is a timer that every worker watches in its copy of the descriptor table.
-    const int stop = int(check(timerfd_create(), "timerfd_create"));
-    uint32_t running_workers = uint32_t(count);
+    const int stop = int(must(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK));
+    const uint16_t port = uint16_t(options.number(Option::port));
+    Worker *const end = workers + count;
+    for (Worker *worker = workers; worker != end; worker++)
+        worker->listener = make_listener(port, options.has(Option::reuse_port) || worker != workers);
+    Process process{stop, end[-1].listener, uint32_t(count), !options.has(Option::no_sandbox)};
+    give_up_privileges(uint32_t(options.number(Option::user)), process.is_sandboxed);
     size_t cpu = 8 * sizeof allowed - 1;
-    for (size_t i = 0; i < count; i++) {
+    for (Worker *worker = workers; worker != end; worker++) {
         cpu = next_cpu(allowed, cpu);
-        workers[i].stop = stop;
-        workers[i].running_workers = &running_workers;
-        start_worker(workers[i], options, i == 0, cpu);
+        worker->process = &process;
+        start_worker(*worker, cpu);
     }
 
-    const Part parts[] = {{.number = options.port}, {.number = count}, {count == 1 ? "" : "s"}};
-    print(2, "mote " MOTE_VERSION " listening on 0.0.0.0:# with # worker$", parts);
+    print(2, "mote " MOTE_VERSION " listening on 0.0.0.0:# with # worker$", port, count, count == 1 ? "" : "s");
+    if (process.is_sandboxed)
+        if (const long result = filter_calls(); result < 0)
+            print(2, "mote: system calls are not filtered: seccomp: errno #", -result);
     while (wait_for_signal(signals, nullptr) < 0) {}
     (void)timerfd_settime(stop, 1);  // now; cannot fail
     constexpr timespec drain_limit{drain_limit_s, 0};

@@ -316,9 +316,7 @@ PYTHON
 @test "a connection that always has more is interrupted after sixteen receives, and then goes on" {
   local trace=$BATS_TEST_TMPDIR/trace
   # From the second on, each receive seems to fill the input buffer, and takes nothing out of the socket.
-  local server_command=(strace --daemonize --follow-forks --output="$trace" '--trace=recvfrom,epoll_ctl,epoll_pwait'
-    '--inject=recvfrom:retval=32768:when=2+')
-  start_server --threads 1
+  start_under_strace --output="$trace" '--trace=recvfrom,epoll_ctl,epoll_pwait' '--inject=recvfrom:retval=32768:when=2+'
   run -0 python3 - "$server_port" <<'PYTHON'
 import socket, sys, time
 client = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=10)
@@ -336,8 +334,7 @@ PYTHON
 @test "a call that is interrupted, or fails for the moment only, is made again" {
   local failure
   for failure in sendto:error=EAGAIN sendto:error=EINTR recvfrom:error=EINTR accept4:error=ECONNABORTED; do
-    local server_command=(strace --daemonize --follow-forks --output=/dev/null --inject="$failure:when=1")
-    start_server --threads 1
+    start_under_strace --inject="$failure:when=1"
     exchange "$ok"
     assert_statuses 200 "$failure"
     stop_server

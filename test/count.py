@@ -52,9 +52,9 @@ KINDS = {
 def build(folder):
     source = (ROOT / "server.cpp").read_text()
     for old, new in (
-            ("check(start_thread(flags, worker.stack + stack_size, run_worker, &worker), \"clone\")",
-             "long(flags * 0); print(1, \"listening\", nullptr); run_worker(&worker)"),
-            ("[[noreturn, gnu::hot]] void run_worker", "[[noreturn, gnu::hot, gnu::noinline]] void run_worker"),
+            ("start_thread(flags, worker.stack + stack_size, enter_worker, &worker)",
+             "long(flags * 0); print(1, \"listening\"); run_worker(worker)"),
+            ("[[noreturn, gnu::hot]] void run_worker(", "[[noreturn, gnu::hot, gnu::noinline]] void run_worker("),
             ("    worker.connection_count--;\n", "    if (--worker.connection_count == 0) exit_group(0);\n")):
         assert source.count(old) == 1, old
         source = source.replace(old, new)
@@ -68,7 +68,7 @@ def run(folder, tool, data, times):
     for _ in range(5):
         with socket.create_server(("", 0)) as probe:  # free now; if somebody else is faster, the next one
             port = probe.getsockname()[1]
-        server = subprocess.Popen(["valgrind", "--quiet", *tool, folder / "server", "--port", str(port),
+        server = subprocess.Popen(["valgrind", "--quiet", *tool, folder / "server", "--no-sandbox", "--port", str(port),
                                    "--threads", "1"], stdout=subprocess.PIPE)
         if server.stdout.readline() == b"listening\n":
             break

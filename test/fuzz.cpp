@@ -297,7 +297,7 @@ struct Prediction {
     }
 };
 Prediction predicted;
-char head[head_size];
+char head[head_size + 1];
 
 [[nodiscard]] Persistence persistence_of(const Head &head) {
     if (has(head, Head::closes)) return Persistence::close;
@@ -840,7 +840,8 @@ void prepare_worker() {
     worker.listener = Kernel::listener;
     worker.epoll = Kernel::epoll;
     worker.timer = Kernel::timer;
-    worker.stop = Kernel::stop;
+    static Process process{Kernel::stop, 0, 1, false};
+    worker.process = &process;
     worker.is_accepting = true;
 }
 
@@ -895,7 +896,7 @@ void run(Cutting cutting) {
     Kernel played;
     kernel = &played;
     try {
-        run_worker(&worker);
+        run_worker(worker);
     } catch (const RunIsOver &) {}
     check_worker_at_rest();
     check_output({output, played.sent});

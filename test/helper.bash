@@ -51,6 +51,13 @@ start_server() {
   return 1
 }
 
+# Starts a server with one worker under strace, whose options say which of its system calls fail. strace puts another
+# number in the place of such a call, which the sandbox would not let through.
+start_under_strace() {
+  local server_command=(strace --daemonize --follow-forks --output=/dev/null "$@")
+  start_server --threads 1 --no-sandbox
+}
+
 server_is_settled() { grep --quiet listening "$server_log" || ! kill -0 "$server_pid" 2>/dev/null; }
 
 # Ends the server; one that does not end by itself is killed, and the test fails.

@@ -4,12 +4,6 @@ load helper
 setup_file() { build_server; }
 teardown() { stop_server; }
 
-# Starts the server under strace, whose options say which of its system calls fail.
-start_under_strace() {
-  local server_command=(strace --daemonize --follow-forks --output=/dev/null "$@")
-  start_server --threads 1
-}
-
 @test "3,000 pipelined requests of a peer that reads only afterwards are all answered, for 200 such peers at once" {
   start_server
   run_peers <<'PYTHON'
@@ -197,9 +191,7 @@ PYTHON
 @test "an error of accept4 that lasts costs a call a second" {
   local error trace=$BATS_TEST_TMPDIR/trace
   for error in EMFILE ENOBUFS EPERM EACCES EIO; do
-    local server_command=(strace --daemonize --follow-forks --output="$trace" --trace=accept4
-      --inject="accept4:error=$error")
-    start_server --threads 1
+    start_under_strace --output="$trace" --trace=accept4 --inject="accept4:error=$error"
     run_peers <<'PYTHON'
 peer = connect(port)
 time.sleep(1.5)

@@ -212,9 +212,7 @@ PYTHON
 
 @test "what arrives while the order to stop is on its way is answered like everything else" {
   # Every event reaches the server 300 ms late.
-  local server_command=(strace --daemonize --follow-forks --output=/dev/null --trace=epoll_pwait
-    --inject=epoll_pwait:delay_exit=300000)
-  start_server --threads 1
+  start_under_strace --trace=epoll_pwait --inject=epoll_pwait:delay_exit=300000
   run_peers <<'PYTHON'
 import signal
 os.kill(pid, signal.SIGTERM)

@@ -28,6 +28,8 @@ refuse_arguments() {
   done
   refuse_arguments 'not a number in range: 0' --threads 0
   refuse_arguments 'not a number in range: 1025' --threads 1025
+  refuse_arguments 'not a number in range: 0' --user 0
+  refuse_arguments 'not a number in range: 4294967295' --user 4294967295 # it would mean: nobody else
 }
 
 @test "an argument longer than a line is cut" {
@@ -38,7 +40,7 @@ refuse_arguments() {
 @test "--help and --version answer on standard output with status 0" {
   run -0 --separate-stderr "$root/server" --help
   local option
-  for option in --port --threads --help --version; do
+  for option in --port --threads --user --reuse-port --no-sandbox --help --version; do
     [[ $output == *"$option"* ]] || fail "$option is missing: $output"
   done
   # shellcheck disable=SC2154  # set by run

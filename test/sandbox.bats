@@ -1,0 +1,167 @@
+#!/usr/bin/env bats
+# What the server gives up once it has started: its identity, privileges, files, and the system calls it has no use for.
+load helper
+setup_file() { build_server; }
+teardown() { stop_server; }
+
+ok='GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
+
+# Builds the server with a line of C++ more at the beginning of what answers /pipeline, and lets start_server take it
+# from then on. Further arguments: sed's, to change more of it.
+build_with() {
+  local folder=$BATS_TEST_TMPDIR/changed line=$1
+  shift
+  mkdir --parents "$folder"
+  cp "$root/build.sh" "$folder"
+  sed "s|^void answer_ok(.*) { \(.*\) }$|void answer_ok(const Exchange \&, Answer \&answer) { $line \1 }|" \
+    "$root/server.cpp" | sed "$@" -e b >"$folder/server.cpp"
+  ! cmp --quiet "$root/server.cpp" "$folder/server.cpp"
+  "$folder/build.sh" >&2
+  server_program=$folder/server
+}
+
+# status_of FIELD: its value in /proc for all threads, each one once.
+status_of() { sed --quiet "s/^$1:[ \t]*//p" "/proc/$server_pid/task"/*/status | sort --unique; }
+
+@test "every thread runs behind a filter and cannot gain privileges, and is not to be debugged" {
+  start_server --threads 3
+  settled() { [[ $(status_of Seccomp) == 2 ]]; } # the main thread comes last, behind its line
+  wait_until settled
+  [[ $(find "/proc/$server_pid/task" -mindepth 1 -maxdepth 1 | wc --lines) == 4 && $(status_of NoNewPrivs) == 1 ]]
+  [[ $(stat --format=%u "/proc/$server_pid/environ") == 0 ]]
+}
+
+@test "--no-sandbox gives nothing up" {
+  start_server --no-sandbox
+  exchange "$ok"
+  assert_statuses 200
+  [[ $(status_of Seccomp) == 0 && $(status_of NoNewPrivs) == 0 && $(status_of Uid) == "$(printf '%s\t' {,,,}"$UID" | xargs | tr ' ' '\t')" ]]
+}
+
+@test "the filter's list is what the server calls once it has started, and nothing else" {
+  local trace=$BATS_TEST_TMPDIR/trace
+  local server_command=(strace --daemonize --follow-forks --output="$trace")
+  start_server --threads 2
+  local _
+  for _ in 1 2 3 4; do # both workers have a part
+    exchange "$ok"
+    assert_statuses 200
+    exchange 'bad request\r\n\r\n'
+    assert_statuses 400
+  done
+  stop_server
+  wait_until grep --quiet '+++ exited with 0 +++' "$trace"
+  # Of each thread the calls behind that of the filter. A call that others interrupt stands in two lines.
+  awk '$2 ~ /^seccomp\(/ { is_behind[$1] = 1; next }
+       is_behind[$1] && match($2, /^[a-z_0-9]+\(/) { print substr($2, 1, RLENGTH - 1) }' "$trace" |
+    sort --unique >"$BATS_TEST_TMPDIR/called"
+  sed --quiet '/^constexpr Sys steady_calls/,/^};/s/Sys::\([a-z_0-9]*\),/\n\1\n/gp' "$root/server.cpp" |
+    grep --extended-regexp '^[a-z_0-9]+$' | sort >"$BATS_TEST_TMPDIR/listed"
+  diff "$BATS_TEST_TMPDIR/called" "$BATS_TEST_TMPDIR/listed"
+}
+
+@test "a call that is not in the list ends the process, and so does one in it that is another architecture's" {
+  local call
+  # Numbers of x32 have bit 30 set; 45 is recvfrom here, and brk where a program of 32 bits calls.
+  # shellcheck disable=SC2016
+  for call in '(void)trap(Sys::socket, 0, 0, 0);' '(void)trap(Sys(long(Sys::sendto) + 0x40000000), 0, 0, 0);' \
+    'long result; asm volatile(\"int $0x80\" : \"=a\"(result) : \"a\"(45L), \"b\"(0L) : \"memory\");'; do
+    build_with "$call"
+    start_server --no-sandbox
+    exchange "$ok"
+    if [[ -z $response && $call == *0x80* ]]; then continue; fi # this kernel runs no programs of 32 bits
+    assert_statuses 200 "$call"
+    stop_server
+    start_server
+    exchange "$ok"
+    [[ -z $response ]] || fail "$call"
+    wait_until server_is_gone
+    local status=0
+    wait "$server_pid" || status=$?
+    ((status == 128 + 31)) || fail "$call: status $status" # SIGSYS
+  done
+}
+
+@test "as root it becomes nobody, or whom --user says, with no group and no capability, once the port is bound" {
+  ((UID == 0)) || skip 'only root can become somebody else'
+  local port user
+  port=$(python3 -c 'import random, socket
+for port in random.sample(range(600, 1000), 100):
+    try:
+        socket.create_server(("", port)).close()
+        print(port)
+        break
+    except OSError:
+        pass')
+  for user in 65534 1234; do
+    local options=()
+    if ((user == 1234)); then options=(--user 1234); fi
+    server_log=$BATS_TEST_TMPDIR/log
+    : >"$server_log"
+    setpriv --groups=7,8 "$root/server" --port "$port" "${options[@]}" 2>"$server_log" 3>&- &
+    server_pid=$!
+    wait_until grep --quiet listening "$server_log"
+    server_port=$port exchange "$ok"
+    assert_statuses 200
+    [[ $(status_of Uid) == "$user"$'\t'"$user"$'\t'"$user"$'\t'"$user" ]] || fail "$(status_of Uid)"
+    [[ $(status_of Gid) == "$user"$'\t'"$user"$'\t'"$user"$'\t'"$user" && -z $(status_of Groups | tr --delete ' \n') ]]
+    [[ $(status_of CapPrm) == 0000000000000000 && $(status_of CapEff) == 0000000000000000 ]]
+    stop_server
+  done
+}
+
+@test "another user than root stays who it is, and cannot become somebody else" {
+  ((UID == 0)) || skip 'only root can start it as another user'
+  cp "$root/server" "$BATS_TEST_TMPDIR/server" # where others may read it
+  chmod 755 "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$BATS_TEST_TMPDIR" "$BATS_TEST_TMPDIR/server"
+  local server_command=(setpriv --reuid=4321 --regid=4321 --clear-groups) server_program=$BATS_TEST_TMPDIR/server
+  start_server
+  exchange "$ok"
+  assert_statuses 200
+  [[ $(status_of Uid) == 4321$'\t'4321$'\t'4321$'\t'4321 ]]
+  [[ $(stat --format=%u "/proc/$server_pid/environ") == 0 ]] # as what must not be debugged is root's there
+  stop_server
+  run -1 --separate-stderr "${server_command[@]}" "$server_program" --port 1 --user 5
+  [[ ${#stderr_lines[@]} == 1 ]]
+  run -1 --separate-stderr "${server_command[@]}" "$server_program" --port "$server_port" --user 5
+  [[ -z $output && $stderr == 'mote: setgroups: Operation not permitted (errno 1)' ]] || fail "$stderr"
+}
+
+@test "a kernel without filters is one line, and no failure" {
+  local server_command=(strace --daemonize --follow-forks --output=/dev/null --trace=seccomp
+    --inject=seccomp:error=EINVAL)
+  start_server
+  exchange "$ok"
+  assert_statuses 200
+  [[ $(grep --invert-match listening "$server_log") == 'mote: system calls are not filtered: seccomp: errno 22' ]]
+}
+
+# Prints the version of Landlock that the kernel has, or a negative number.
+landlock_version() { python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))'; }
+
+@test "Landlock alone keeps it from opening files and from binding and connecting sockets" {
+  local version call
+  version=$(landlock_version)
+  ((version > 0)) || skip 'this kernel has no Landlock'
+  local file # not below the tests' folder, where nobody else may look anyway
+  file=$(mktemp)
+  chmod 666 "$file"
+  # The numbers of open, truncate and connect on x86-64.
+  local calls=("trap(Sys(2), address(\\\"$file\\\"), 0)" "trap(Sys(76), address(\\\"$file\\\"), 0)")
+  if ((version < 3)); then calls=("${calls[0]}"); fi
+  if ((version >= 4)); then
+    local socket='const long made = trap(Sys::socket, AF_INET, SOCK_STREAM, 0); constexpr sockaddr_in to{AF_INET, 0x0f27, 0x0100007f, {}};'
+    calls+=("[] { $socket return trap(Sys::bind, made, address(\\&to), sizeof to); }()"
+      "[] { $socket return trap(Sys(42), made, address(\\&to), sizeof to); }()")
+  fi
+  for call in "${calls[@]}"; do
+    # With the filter out of the way, an answer comes only if the call is refused with EACCES.
+    build_with "if ($call != -13) { exit_group(99); }" \
+      -e 's/return seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);/return long(program.length);/'
+    start_server
+    exchange "$ok"
+    assert_statuses 200 "$call"
+    stop_server
+  done
+  rm "$file"
+}
