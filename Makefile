@@ -39,12 +39,9 @@ bench: server
 count:
 	python3 test/count.py
 
-# Bytes of each section, then of each function and constant, largest last.
+# Where every byte of the file goes: headers, hot and cold code by function, constants.
 size: server
-	size --format=sysv --radix=10 server.debug | grep --invert-match debug
-	stat --format='%s bytes in the file' server
-	nm --size-sort --print-size --radix=d --demangle server.debug | \
-	  sed 's/(anonymous namespace):://g' | awk '{ $$1 = ""; $$2 += 0; print }'
+	python3 test/size.py server server.debug
 
 # The shipped instructions with the source lines that they come from.
 asm: server

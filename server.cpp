@@ -493,7 +493,7 @@ constexpr ClassTable class_table = [] {
     return table;
 }();
 
-[[nodiscard]] constexpr bool is(Class kind, char byte) {
+[[nodiscard, gnu::cold, gnu::noinline]] constexpr bool is(Class kind, char byte) {
     const uint8_t code = uint8_t(byte);
     const bool is_listed = (class_table.rows[size_t(kind) + code % 16] >> code / 16 & 1) != 0;
     return is_listed != (kind == Class::field_value);
@@ -531,9 +531,11 @@ using Vector [[gnu::vector_size(16)]] = char;
 // The same for field_value. (Steps of 32 bytes, with AVX2, were no faster: most values are shorter.)
 [[nodiscard, gnu::hot, gnu::noinline]] const char *skip_field_value(const char *at) {
     using Codes [[gnu::vector_size(16)]] = uint8_t;
+    Codes control = Codes{} + 0x1f, del = Codes{} + 0x7f;
+    asm("" : "+x"(control), "+x"(del));  // compilers would make them anew at each step
     for (;; at += sizeof(Vector)) {
         const auto bytes = load<Codes>(at);
-        uint32_t others = bits_of((bytes < 0x20) | (bytes == 0x7f));
+        uint32_t others = bits_of((bytes <= control) | (bytes == del));
         while (others != 0) {
             const char *const other = at + __builtin_ctz(others);
             if (*other != '\t') [[likely]]
@@ -682,7 +684,7 @@ private:
     // The state behind a byte that is no digit, or that is a digit where none may be.
     [[nodiscard, gnu::hot, gnu::noinline]] static State behind_other(State state, char byte) {
         using enum State;
-        if (is(Class::white, byte) || byte == '\r' || byte == '\n') {
+        if (is_white(byte) || byte == '\r' || byte == '\n') {
             if (state == minus) return not_an_integer;
             return state == digits || state == negative_digits ? State(uint8_t(state) + 2) : state;
         }
@@ -869,7 +871,7 @@ struct Taken {
     constexpr Bytes form = "HTTP/d.d\r\n"_b;  // section 2.3
     const char *const start = at;
     for (size_t i = 0; i < form.size; i++, at++)
-        if (form.data[i] == 'd' ? !is(Class::digit, *at) : *at != form.data[i]) return incomplete_or_bad(cursor);
+        if (form.data[i] == 'd' ? uint8_t(*at - '0') > 9 : *at != form.data[i]) return incomplete_or_bad(cursor);
     if (start[7] == '0') head.facts |= Head::is_http_1_0;
     return {at, start[5] == '1' ? Parse::complete : refuse(Status::version_not_supported)};
 }
@@ -954,12 +956,15 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
 // field-name ":" OWS field-value OWS CRLF (RFC 9112 section 5), as often as there are, and the empty line.
 [[nodiscard, gnu::always_inline]] inline Taken take_field_lines(Cursor cursor, Head &head) {
     const char *&at = cursor.at;
-    while (!stands_at(at, "\r\n")) {
+    for (;;) {
+        if (stands_at(at, "\r\n")) return {at + 2, Parse::complete};
         const char *const name = at;
         at = skip(Class::token, at);
         const size_t name_size = size_t(at - name);
-        if (*at != ':' || name_size == 0) [[unlikely]]
-            return incomplete_or_bad(cursor, name_size == 0 ? "\r\n"_b : ":"_b);
+        if (name_size == 0) [[unlikely]]
+            break;
+        if (*at != ':') [[unlikely]]
+            return incomplete_or_bad(cursor);
         const char *const value = ++at;
         bool is_known = false;
         if (name_size == 4 && (load<uint32_t>(name) | 0x20202020) == load<uint32_t>("host")) {
@@ -975,7 +980,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
         }
         const size_t value_size = size_t(at - value);
         if (!stands_at(at, "\r\n")) [[unlikely]]
-            return incomplete_or_bad(cursor, "\r\n"_b);
+            break;
         at += 2;
         if (!is_known) [[likely]]
             continue;
@@ -983,7 +988,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
         if (parse != Parse::complete) [[unlikely]]
             return {at, parse};
     }
-    return {at + 2, Parse::complete};
+    return incomplete_or_bad(cursor, "\r\n"_b);
 }
 
 // The one place that decides where a request ends (RFC 9112 section 6.3). It prefers refusing to guessing: whatever
@@ -1006,11 +1011,12 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
 // what the head is refused for: it would be, if it arrived slowly.
 [[nodiscard, gnu::hot, gnu::noinline]] Taken conclude(const char *start, Taken taken, Head &head) {
     if (size_t(taken.at - start) > head_limit && taken.parse != refuse(Status::uri_too_long))
-        return {start, refuse(Status::fields_too_large)};
-    if (taken.parse == Parse::incomplete) return {start, Parse::incomplete};
-    if (taken.parse != Parse::complete) return taken;
-    if (!head.says(Head::has_host | Head::is_http_1_0)) return {start, refuse(Status::bad_request)};  // section 3.2
-    return {taken.at, decide_framing(head)};
+        taken.parse = refuse(Status::fields_too_large);
+    if (taken.parse == Parse::incomplete) taken.at = start;
+    if (taken.parse == Parse::complete)
+        taken.parse = head.says(Head::has_host | Head::is_http_1_0) ? decide_framing(head)  // section 3.2
+                                                                    : refuse(Status::bad_request);
+    return taken;
 }
 
 // The request head at `cursor`. If it is incomplete, the answer is its start; an empty line before it is taken alone.
@@ -1658,7 +1664,12 @@ struct alignas(4096) Worker {
     alignas(64) Connection connections[group_count * group_size];
     Block blocks[block_count];
 
-    [[nodiscard]] Block &block_of(const Connection &connection) { return blocks[connection.block - 1]; }
+    // A wrong index would write into another connection's bytes: better none at all.
+    [[nodiscard, gnu::noinline]] Block &block_of(const Connection &connection) {
+        const size_t index = connection.block - 1u;
+        if (index >= block_count) __builtin_trap();
+        return blocks[index];
+    }
     [[nodiscard, gnu::noinline]] long socket_of(const Connection &connection) const {
         return &connection - connections;
     }
@@ -2155,9 +2166,9 @@ inline bool accept_connections(Worker &worker) {
 alignas(1) constexpr char help_text[] = "mote " MOTE_VERSION "\n"
                                         "  --port N      TCP port (default: 8080)\n"
                                         "  --threads N   workers (default: one per CPU)\n"
-                                        "  --user UID    whom to become (default, as root: 65534)\n"
-                                        "  --reuse-port  share the port with a running server\n"
-                                        "  --no-sandbox  stay root, filter no system calls\n"
+                                        "  --user UID    user to become (root: 65534)\n"
+                                        "  --reuse-port  share the port\n"
+                                        "  --no-sandbox  give up nothing\n"
                                         "  --help        this text\n"
                                         "  --version     the version";
 
@@ -2197,8 +2208,8 @@ constexpr NamedCall named_calls[] = {
     {Sys::epoll_ctl, "epoll_ctl"_b},
     {Sys::timerfd_create, "timerfd_create"_b},
     {Sys::epoll_create1, "epoll_create1"_b},
-    {Sys::landlock_create_ruleset, "landlock_create_ruleset"_b},
-    {Sys::landlock_restrict_self, "landlock_restrict_self"_b},
+    {Sys::landlock_create_ruleset, "landlock"_b},
+    {Sys::landlock_restrict_self, "landlock"_b},
 };
 consteval size_t call_names_size() {
     size_t size = 1;
@@ -2380,7 +2391,9 @@ constexpr CallFilter call_filter = [] {
 // Puts this thread behind the filter. Without the flag kernels before 5.16 would switch off a speculation of the processor
 // that is a danger only where foreign code runs, which costs every request.
 [[nodiscard, gnu::cold, gnu::noinline]] long filter_calls() {
-    const sock_fprog program{sizeof call_filter.code / sizeof *call_filter.code, call_filter.code};
+    const sock_filter *code = call_filter.code;
+    asm("" : "+r"(code));  // a constant `program` would hold an address
+    const sock_fprog program{sizeof call_filter.code / sizeof *call_filter.code, code};
     return seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
 }
 
@@ -2423,7 +2436,8 @@ void start(const char *const *stack) {
     must(Sys::sched_getaffinity, 0, sizeof allowed, &allowed);
     size_t count = options.number(Option::threads);
     if (count == 0)
-        for (const uint64_t bits : allowed.bits) count += size_t(__builtin_popcountll(bits));
+        for (uint64_t bits : allowed.bits)
+            for (; bits != 0; bits &= bits - 1) count++;  // the lowest bit goes
 
     constexpr sigset signals = 1u << (SIGINT - 1) | 1u << (SIGTERM - 1);
     (void)block_signals(signals);  // before the threads, which inherit it
@@ -2451,7 +2465,7 @@ void start(const char *const *stack) {
     print(2, "mote " MOTE_VERSION " listening on 0.0.0.0:# with # worker$", port, count, count == 1 ? "" : "s");
     if (process.is_sandboxed)
         if (const long result = filter_calls(); result < 0)
-            print(2, "mote: system calls are not filtered: seccomp: errno #", -result);
+            print(2, "mote: system calls not filtered (errno #)", -result);
     while (wait_for_signal(signals, nullptr) < 0) {}
     (void)timerfd_settime(stop, 1);  // now; cannot fail
     constexpr timespec drain_limit{drain_limit_s, 0};

@@ -5,26 +5,69 @@ setup_file() { build_server; }
 
 teardown() { stop_server; }
 
-@test "it is a static executable that needs nothing" {
+@test "it is a static executable for any address that needs nothing" {
   run -0 readelf --file-header --program-headers --dynamic --relocs --wide "$root/server"
-  [[ $output == *'EXEC (Executable file)'* || $output == *'DYN (Position-Independent'* ]]
+  [[ $output == *'Type: '*' DYN ('* ]]
   [[ $output == *'There is no dynamic section'* && $output == *'There are no relocations'* && $output != *INTERP* ]]
   run -0 nm --undefined-only "$root/server.debug"
   [[ -z $output ]] || fail "$output"
 }
 
-@test "no segment is writable and executable, and the stack is not executable" {
-  run -0 readelf --program-headers --wide "$root/server"
-  ! grep --perl-regexp '^ +LOAD .* RWE ' <<<"$output" || fail "$output"
-  grep --quiet --perl-regexp '^ +GNU_STACK .* RW +0x' <<<"$output" || fail "$output"
+@test "code is executable, constants are not, nothing that is loaded is writable, and the stack is not executable" {
+  run -0 readelf --program-headers --wide "$root/server.debug"
+  [[ $(awk '$1 ~ /^(LOAD|GNU_STACK)$/ { $1 = $1; print $1, $7, $8 }' <<<"$output") == \
+    $'LOAD R E\nLOAD R 0x1000\nGNU_STACK RW 0x'* ]] || fail "$output"
+  grep --quiet --extended-regexp '^ +00 +[.]text *$' <<<"$output" || fail "$output"
+  grep --quiet --extended-regexp '^ +01 +[.]rodata *$' <<<"$output" || fail "$output"
+}
+
+@test "it is somewhere else each time it runs" {
+  [[ $(</proc/sys/kernel/randomize_va_space) != 0 ]] || skip 'this machine loads programs where it always does'
+  local code='' _
+  for _ in 1 2 3 4; do # any two may be alike
+    start_server --no-sandbox
+    code+=$(grep '^[0-9a-f-]* r-xp 00000000 .*/server$' "/proc/$server_pid/maps")$'\n'
+    stop_server
+  done
+  (($(sort --unique <<<"$code" | grep --count server) > 1)) || fail "$code"
+}
+
+@test "an address in a constant and writable data are errors when it is built" {
+  local folder=$BATS_TEST_TMPDIR line
+  cp "$root/build.sh" "$folder"
+  local -A messages=(
+    ['static const char *const volatile table[] = {"", ""}; (void)table[0];']='a constant holds an address'
+    ['static int state = 1; state *= 3; answer.at += state;']='there is no writable segment'
+  )
+  for line in "${!messages[@]}"; do
+    sed "s|^void answer_ok(.*) { \(.*\) }$|void answer_ok(const Exchange \&, Answer \&answer) { $line \1 }|" \
+      "$root/server.cpp" >"$folder/server.cpp"
+    run -1 "$folder/build.sh"
+    [[ $output == *"${messages[$line]}"* ]] || fail "$line: $output"
+  done
+}
+
+@test "the same compiler makes the same bytes, wherever the folder is" {
+  local folder
+  for folder in "$BATS_TEST_TMPDIR"/{here,somewhere/else}; do
+    mkdir --parents "$folder"
+    cp "$root/server.cpp" "$root/build.sh" "$folder"
+    "$folder/build.sh"
+  done
+  cmp "$BATS_TEST_TMPDIR"/{here,somewhere/else}/server
 }
 
 @test "the shipped instructions are those of the file with symbols" {
   local name address offset size
   while read -r name address offset size; do
     objcopy --dump-section "$name=$BATS_TEST_TMPDIR/debug" "$root/server.debug" /dev/null
-    # Both files are loaded from their beginning, so where a section lies in memory says where it is in the file.
-    tail --bytes=+"$((0x$address % 0x400000 + 1))" "$root/server" | head --bytes="$((0x$size))" >"$BATS_TEST_TMPDIR/shipped"
+    # The segment of the shipped file that is loaded there says where it is in that file.
+    offset=$(readelf --program-headers --wide "$root/server" | while read -r type from to _ length _; do
+      if [[ $type == LOAD ]] && ((to <= 0x$address && 0x$address < to + length)); then
+        echo "$((0x$address - to + from))"
+      fi
+    done)
+    tail --bytes=+"$((offset + 1))" "$root/server" | head --bytes="$((0x$size))" >"$BATS_TEST_TMPDIR/shipped"
     cmp "$BATS_TEST_TMPDIR/shipped" "$BATS_TEST_TMPDIR/debug"
   done < <(readelf --section-headers --wide "$root/server.debug" | sed --quiet --regexp-extended \
     's/.* (\.text|\.rodata) +PROGBITS +([0-9a-f]+) ([0-9a-f]+) ([0-9a-f]+) .*/\1 \2 \3 \4/p')
@@ -37,6 +80,19 @@ teardown() { stop_server; }
   local offset size
   read -r offset size < <(awk '$1 == "LOAD" { line = $2 " " $5 } END { print line }' <<<"$output")
   [[ $(stat --format=%s "$root/server") == $((offset + size)) ]] || fail "$output"
+}
+
+@test "the parts that make size prints are the whole file" {
+  run -0 python3 "$root/test/size.py" "$root/server" "$root/server.debug"
+  local sum=0 size rest
+  while read -r size rest; do
+    if [[ $rest != *'in the file' ]]; then sum=$((sum + size)); fi
+  done < <(grep --extended-regexp '^ {0,5}[0-9]+ ' <<<"$output")
+  [[ $sum == "$(stat --format=%s "$root/server")" ]] || fail "$sum: $output"
+  local function
+  for function in run_worker skip conclude answer_status start; do
+    grep --quiet " $function\$" <<<"$output" || fail "$function: $output"
+  done
 }
 
 @test "it is smaller than 12 KiB" {

@@ -39,12 +39,12 @@ PIPELINE = b"GET /pipeline HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
 TARGET = b" /baseline11?a=13&b=42 HTTP/1.1\r\nHost: localhost:8080\r\n"
 # What is sent at once, how many requests that is, and how many instructions each may take, and how many pages.
 KINDS = {
-    "GET /pipeline, 16 at once": (PIPELINE * 16, 16, 285, 4),
-    "GET /pipeline": (PIPELINE, 1, 410, 4),
-    "GET /baseline11": (b"GET" + TARGET + b"\r\n", 1, 640, 4),
-    "POST /baseline11": (b"POST" + TARGET + b"Content-Length: 2\r\n\r\n20", 1, 1080, 5),
+    "GET /pipeline, 16 at once": (PIPELINE * 16, 16, 270, 4),
+    "GET /pipeline": (PIPELINE, 1, 385, 4),
+    "GET /baseline11": (b"GET" + TARGET + b"\r\n", 1, 600, 4),
+    "POST /baseline11": (b"POST" + TARGET + b"Content-Length: 2\r\n\r\n20", 1, 1010, 5),
     "POST /baseline11, chunked": (b"POST" + TARGET + b"Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0\r\n\r\n", 1,
-                                  1240, 5),
+                                  1180, 5),
     f"GET /pipeline, a browser's {len(BROWSER)} bytes": (BROWSER, 1, 1580, 5),
 }
 
@@ -95,7 +95,11 @@ def count_pages(folder, data):
                           text=True).stdout.partition("run_worker")[2]
     epoll_wait = int(re.search(r"([0-9a-f]+):\t.*\tsyscall", code)[1], 16)  # the first one in the worker's loop
     times, touched = collections.Counter(), set()
-    for kind, address in re.findall("^([I ][ LSM]) +([0-9a-f]+),", (folder / "log").read_text(), re.M):
+    accesses = re.findall("^([I ][ LSM]) +([0-9a-f]+),", (folder / "log").read_text(), re.M)
+    header = subprocess.run(["readelf", "--file-header", folder / "server"], check=True, capture_output=True, text=True)
+    entry = int(re.search(r"Entry point address: +(0x[0-9a-f]+)", header.stdout)[1], 16)
+    epoll_wait += int(accesses[0][1], 16) - entry  # the program starts there, wherever it was loaded
+    for kind, address in accesses:
         touched.add(int(address, 16) >> 12)
         if kind == "I " and int(address, 16) == epoll_wait:
             times.update(touched)
