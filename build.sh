@@ -1,25 +1,38 @@
 #!/usr/bin/env bash
 # Builds ./server, the program as it ships, and ./server.debug, the same instructions with their symbols.
-#   CXX    the compiler: g++ (default) or clang++, by name or path
+#   CXX    the compiler, g++ (default) or clang++, by name or path, and options of its own, as --target=. It decides
+#          whether it is a program for x86-64, aarch64 or riscv64.
 #   MARCH  the instruction set it may use, as -march= takes it
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-compiler=${CXX:-g++}
-# x86-64-v2 runs on every x86-64 of the last ten years; AVX2 is missing in some Celerons and Pentiums of that time.
-march=${MARCH:-x86-64-v2}
+read -r -a compiler <<<"${CXX:-g++}"
 
-if ! command -v "$compiler" >/dev/null; then
-  echo "build.sh: no compiler '$compiler': apt-get install g++ (or set CXX)" >&2
+if ! command -v "${compiler[0]}" >/dev/null; then
+  echo "build.sh: no compiler '${compiler[0]}': apt-get install g++ (or set CXX)" >&2
   exit 1
 fi
+
+target=()
+case $("${compiler[@]}" -dumpmachine) in
+  x86_64*)
+    # Runs on every x86-64 of the last ten years; AVX2 is missing in some Celerons and Pentiums of that time.
+    target+=("-march=${MARCH:-x86-64-v2}")
+    ;;
+  aarch64*)
+    target+=(-mno-outline-atomics) # no calls of a library that chooses atomic instructions when it runs
+    ;;&
+  *)
+    if [[ -n ${MARCH:-} ]]; then target+=("-march=$MARCH"); fi
+    ;;
+esac
 
 flags=(
   -std=c++20
   -Os                             # the kernel leaves little of us in the caches: fewer lines beat faster loops, and
                                   # what is hot is written as the few loads and stores that it should be
-  -march="$march"
-  -g                              # for server.debug; strip takes it out of server
+  "${target[@]}"
+  -g                              # for server.debug
   -Wall -Wextra -Wconversion -Wshadow
   -ffreestanding                  # there is no C library behind this program
   -fno-exceptions                 # nothing throws
@@ -31,11 +44,11 @@ flags=(
   -fdata-sections
   -fcf-protection=none            # landing pads for a check that Linux does not make in user space
 )
-if [[ $("$compiler" --version) != *clang* ]]; then
+if [[ $("${compiler[@]}" --version) != *clang* ]]; then
+  if [[ ${target[*]} == *x86-64* ]]; then flags+=(-malign-data=abi); fi # no padding between constants
   flags+=(
     -fno-move-loop-invariants # a constant is cheaper to load again than to keep in a register that must be saved
     -fipa-pta                 # knows better which values need not be loaded again
-    -malign-data=abi          # no padding between constants
     # The rest makes shorter code, as measured, and not slower.
     -fno-tree-forwprop
     -fno-expensive-optimizations
@@ -56,14 +69,14 @@ if [[ $("$compiler" --version) != *clang* ]]; then
   )
 fi
 # Shorter still, where the compiler knows it: g++ does from version 12 on.
-if "$compiler" -Oz -x c++ -c -o /dev/null /dev/null 2>/dev/null; then flags+=(-Oz); fi
+if "${compiler[@]}" -Oz -x c++ -c -o /dev/null /dev/null 2>/dev/null; then flags+=(-Oz); fi
 # What a request runs and reads comes first, so that it shares one page: after every system call each page that is
 # touched costs an address translation. (So its few constants can be executed; the others cannot.) A segment begins where
-# the file stands, pages further on in memory, so that the file needs no padding. What a linker adds for a dynamic one is
-# thrown away: nobody reads it.
-layout=$(mktemp)
-trap 'rm --force "$layout"' EXIT
-cat >"$layout" <<'SCRIPT'
+# the file stands, pages further on in memory, so that the file needs no padding. What a linker adds for a dynamic one,
+# and the head of its table of addresses, which stays empty, are thrown away: nobody reads them.
+folder=$(mktemp --directory)
+trap 'rm --force --recursive "$folder"' EXIT
+cat >"$folder/layout" <<'SCRIPT'
 ENTRY(_start)
 PHDRS {
   code PT_LOAD FILEHDR PHDRS FLAGS(5);
@@ -79,19 +92,22 @@ SECTIONS {
   ASSERT(SIZEOF(.rela.dyn) == 0, "a constant holds an address, and nobody fixes it when the program is loaded")
   .data : { *(.data .data.*) *(.bss .bss.*) }
   ASSERT(SIZEOF(.data) == 0, "there is no writable segment: what changes belongs into struct Worker")
-  /DISCARD/ : { *(.comment) *(.note*) *(.dynamic) *(.dynsym) *(.dynstr) *(.hash) *(.gnu.hash) *(.interp) *(.eh_frame*) }
+  /DISCARD/ : { *(.comment) *(.note*) *(.dynamic) *(.dynsym) *(.dynstr) *(.hash) *(.gnu.hash) *(.interp) *(.eh_frame*)
+    *(.riscv.attributes) }
+  .got (INFO) : { *(.got .got.plt) } :NONE
 }
 SCRIPT
 link_flags=(
   -nostdlib
   -static-pie
-  "-Wl,--script=$layout"
+  "-Wl,--script=$folder/layout"
   "-Wl,--gc-sections"
   "-Wl,--build-id=none"
 )
 
-"$compiler" "${flags[@]}" "${link_flags[@]}" -o server.debug server.cpp
-strip --strip-all -o server server.debug
+"${compiler[@]}" "${flags[@]}" -c -o "$folder/server.o" server.cpp
+"${compiler[@]}" "${link_flags[@]}" -o server.debug "$folder/server.o"
+"${compiler[@]}" "${link_flags[@]}" -Wl,--strip-all -o server "$folder/server.o"
 
 # Section headers and their names are for tools, which find them in server.debug. The kernel loads segments.
 end=0

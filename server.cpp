@@ -18,6 +18,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#if defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
 
 namespace {
 
@@ -75,7 +78,10 @@ static_assert(answer_limit <= output_size, "an empty output buffer must take any
 // What the kernel offers and how to ask for it: call numbers, structures, one typed wrapper a call, threads, _start.
 // Wrappers answer as the kernel does: a count or descriptor, or -errno. Architectures meet in this section only.
 
-#if defined(__x86_64__)  // number in rax, arguments in rdi rsi rdx r10 r8 r9; rcx and r11 are lost
+// Of each architecture: call numbers, its name in filters, the layout of epoll_event, whether an emulator may stand in
+// for the kernel (see start_worker); the trap, a thread's start, the program's start.
+
+#if defined(__x86_64__)
 enum class Sys : long {
     write = 1,
     close = 3,
@@ -119,6 +125,58 @@ struct [[gnu::packed]] epoll_event {  // packed on this architecture only
     uint32_t events;
     uint64_t data;
 };
+
+constexpr bool may_be_emulated = false;
+#elif defined(__aarch64__) || defined(__riscv)  // the numbers that all newer architectures have
+enum class Sys : long {
+    epoll_create1 = 20,
+    epoll_ctl = 21,
+    epoll_pwait = 22,
+    close = 57,
+    write = 64,
+    timerfd_create = 85,
+    timerfd_settime = 86,
+    exit_group = 94,
+    clock_gettime = 113,
+    sched_setaffinity = 122,
+    sched_getaffinity = 123,
+    rt_sigprocmask = 135,
+    rt_sigtimedwait = 137,
+    setresuid = 147,
+    setresgid = 149,
+    setgroups = 159,
+    prctl = 167,
+    geteuid = 175,
+    socket = 198,
+    bind = 200,
+    listen = 201,
+    sendto = 206,
+    recvfrom = 207,
+    setsockopt = 208,
+    shutdown = 210,
+    clone = 220,
+    mmap = 222,
+    madvise = 233,
+    accept4 = 242,
+    prlimit64 = 261,
+    seccomp = 277,
+    close_range = 436,
+    landlock_create_ruleset = 444,
+    landlock_restrict_self = 446,
+};
+
+#if defined(__aarch64__)
+constexpr uint32_t AUDIT_ARCH = 0xc00000b7;
+#else
+constexpr uint32_t AUDIT_ARCH = 0xc00000f3;
+#endif
+
+struct epoll_event {
+    uint32_t events;
+    uint64_t data;
+};
+
+constexpr bool may_be_emulated = true;
 #else
 #error "this architecture has no block in section 3 yet"
 #endif
@@ -127,7 +185,7 @@ struct [[gnu::packed]] epoll_event {  // packed on this architecture only
 long trap(Sys call, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0);
 long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument);
 
-#elif defined(__x86_64__)
+#elif defined(__x86_64__)  // number in rax, arguments in rdi rsi rdx r10 r8 r9; rcx and r11 are lost
 [[gnu::always_inline]] inline long trap(Sys call, long a) {
     long result;
     asm volatile("syscall" : "=a"(result) : "a"(call), "D"(a) : "rcx", "r11", "memory");
@@ -208,22 +266,109 @@ asm(".globl _start\n"
     "call start\n\t"
     "ud2\n"
     ".size _start, . - _start\n");
+
+#elif defined(__aarch64__)  // number in x8, arguments in x0 to x5; only x0 is lost
+[[gnu::always_inline]] inline long trap(Sys call, long a, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+    register Sys x8 asm("x8") = call;
+    register long x0 asm("x0") = a;
+    register long x1 asm("x1") = b;
+    register long x2 asm("x2") = c;
+    register long x3 asm("x3") = d;
+    register long x4 asm("x4") = e;
+    register long x5 asm("x5") = f;
+    asm volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+    return x0;
+}
+
+// As above: all registers but x0 and sp are inherited. (The order of clone's last two arguments is another one here, but
+// they are not read.)
+long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument) {
+    register Sys x8 asm("x8") = Sys::clone;
+    register unsigned long x0 asm("x0") = flags;
+    register void *x1 asm("x1") = stack_end;
+    register long parent_tid asm("x2") = 0;
+    register void (*entry)(void *) asm("x9") = run;
+    register void *parameter asm("x10") = argument;
+    asm volatile("svc #0\n\t"
+                 "cbnz x0, 1f\n\t"
+                 "mov x29, xzr\n\t"  // the outermost frame, for debuggers
+                 "mov x0, x10\n\t"
+                 "blr x9\n\t"
+                 "brk #1\n"
+                 "1:"
+                 : "+r"(x0)
+                 : "r"(x8), "r"(x1), "r"(parent_tid), "r"(entry), "r"(parameter)
+                 : "memory");
+    return long(x0);
+}
+
+asm(".globl _start\n"
+    ".type _start, @function\n"
+    "_start:\n\t"
+    "mov x29, xzr\n\t"
+    "mov x0, sp\n\t"
+    "bl start\n\t"
+    "brk #1\n"
+    ".size _start, . - _start\n");
+
+#elif defined(__riscv)  // number in a7, arguments in a0 to a5; only a0 is lost
+[[gnu::always_inline]] inline long trap(Sys call, long a, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+    register Sys a7 asm("a7") = call;
+    register long a0 asm("a0") = a;
+    register long a1 asm("a1") = b;
+    register long a2 asm("a2") = c;
+    register long a3 asm("a3") = d;
+    register long a4 asm("a4") = e;
+    register long a5 asm("a5") = f;
+    asm volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5) : "memory");
+    return a0;
+}
+
+// As above: all registers but a0 and sp are inherited.
+long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument) {
+    register Sys a7 asm("a7") = Sys::clone;
+    register unsigned long a0 asm("a0") = flags;
+    register void *a1 asm("a1") = stack_end;
+    register long parent_tid asm("a2") = 0;
+    register void (*entry)(void *) asm("a5") = run;
+    register void *parameter asm("a6") = argument;
+    asm volatile("ecall\n\t"
+                 "bnez a0, 1f\n\t"
+                 "mv s0, zero\n\t"  // the outermost frame, for debuggers
+                 "mv a0, a6\n\t"
+                 "jalr a5\n\t"
+                 "ebreak\n"
+                 "1:"
+                 : "+r"(a0)
+                 : "r"(a7), "r"(a1), "r"(parent_tid), "r"(entry), "r"(parameter)
+                 : "memory");
+    return long(a0);
+}
+
+asm(".globl _start\n"
+    ".type _start, @function\n"
+    "_start:\n\t"
+    "mv s0, zero\n\t"
+    "mv a0, sp\n\t"
+    "call start\n\t"
+    "ebreak\n"
+    ".size _start, . - _start\n");
 #endif
 
 // The kernel's constants, by its names and in its headers' groups.
-constexpr long EINTR = 4, EAGAIN = 11, EMFILE = 24, ENOBUFS = 105;
+constexpr long EINTR = 4, EAGAIN = 11, EINVAL = 22, EMFILE = 24, ENOBUFS = 105;
 constexpr int AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000;
 constexpr int SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_LINGER = 13, SO_REUSEPORT = 15;
 constexpr int IPPROTO_IP = 0, IP_MINTTL = 21, IPPROTO_TCP = 6, TCP_NODELAY = 1, MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000,
               SHUT_WR = 1;
 constexpr uint32_t EPOLLIN = 0x1, EPOLLPRI = 0x2, EPOLLOUT = 0x4, EPOLLRDHUP = 0x2000, EPOLLET = 1u << 31;
 constexpr int EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3;
-constexpr unsigned long CLONE_VM = 0x100, CLONE_FS = 0x200, CLONE_SIGHAND = 0x800, CLONE_THREAD = 0x10000,
-                        CLONE_SYSVSEM = 0x40000;
+constexpr unsigned long CLONE_VM = 0x100, CLONE_FS = 0x200, CLONE_FILES = 0x400, CLONE_SIGHAND = 0x800,
+                        CLONE_THREAD = 0x10000, CLONE_SYSVSEM = 0x40000;
 constexpr long PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000;
 constexpr int MADV_NOHUGEPAGE = 15, RLIMIT_NOFILE = 7, CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1;
 constexpr int SIGINT = 2, SIGTERM = 15, SIG_BLOCK = 0;
-constexpr uint16_t BPF_LD_W_ABS = 0x20, BPF_JEQ = 0x15, BPF_RET = 0x06;
+constexpr uint16_t BPF_LD_W_ABS = 0x20, BPF_JMP_JEQ_K = 0x15, BPF_RET_K = 0x06;
 constexpr int PR_SET_DUMPABLE = 4, PR_SET_NO_NEW_PRIVS = 38;
 constexpr long SECCOMP_SET_MODE_FILTER = 1, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4;
 constexpr uint32_t SECCOMP_RET_KILL_PROCESS = 0x80000000, SECCOMP_RET_ALLOW = 0x7fff0000;
@@ -505,26 +650,51 @@ constexpr ClassTable class_table = [] {
     return at;
 }
 
+// Sixteen bytes at a time, where the processor can look sixteen bytes up in sixteen others. A mask has a bit for each
+// byte that is -1 and not 0.
 #if defined(__SSSE3__)
+#define MOTE_VECTORS
 using Vector [[gnu::vector_size(16)]] = char;
-
-// The bytes of `flags` that are -1 and not 0, as bits.
-[[nodiscard, gnu::always_inline]] inline uint32_t bits_of(auto flags) {
-    return uint32_t(__builtin_ia32_pmovmskb128(Vector(flags)));
+using Mask = uint32_t;
+constexpr Mask whole_mask = 0xffff;
+[[nodiscard, gnu::always_inline]] inline Mask mask_of(auto flags) {
+    return Mask(__builtin_ia32_pmovmskb128(Vector(flags)));
 }
+[[nodiscard, gnu::always_inline]] inline int first_of(Mask mask) { return __builtin_ctz(mask); }
+[[nodiscard, gnu::always_inline]] inline Vector look_up(Vector table, Vector places) {  // from 0x80 on it is 0
+    return __builtin_ia32_pshufb128(table, places);
+}
+[[gnu::always_inline]] inline void keep_in_register(auto &vector) { asm("" : "+x"(vector)); }
+#elif defined(__ARM_NEON)
+#define MOTE_VECTORS
+using Vector [[gnu::vector_size(16)]] = char;
+using Mask = uint64_t;
+constexpr Mask whole_mask = 0x8888888888888888;
+[[nodiscard, gnu::always_inline]] inline Mask mask_of(auto flags) {  // four bits of each byte are the least there is
+    return vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(uint16x8_t(flags), 4)), 0) & whole_mask;
+}
+[[nodiscard, gnu::always_inline]] inline int first_of(Mask mask) { return __builtin_ctzll(mask) / 4; }
+[[nodiscard, gnu::always_inline]] inline Vector look_up(Vector table, Vector places) {  // from 16 on it is 0
+    return Vector(vqtbl1q_u8(uint8x16_t(table), uint8x16_t(places) & uint8_t(0x8f)));
+}
+[[gnu::always_inline]] inline void keep_in_register(auto &vector) { asm("" : "+w"(vector)); }
+#endif
 
-// The same, sixteen bytes a step, for any class but field_value.
+#if defined(MOTE_VECTORS)
+// The same as skip_by_bytes, for any class but field_value.
 [[nodiscard, gnu::hot, gnu::noinline]] const char *skip(Class kind, const char *at) {
     using Words [[gnu::vector_size(16)]] = uint16_t;
-    constexpr Vector bits = {1, 2, 4, 8, 16, 32, 64, -128, -1, -1, -1, -1, -1, -1, -1, -1};  // 1 << byte / 16
+    constexpr char none = char(-1);
+    constexpr Vector bits = {1,    2,    4,    8,    16,   32,   64,   char(128),  // 1 << byte / 16
+                             none, none, none, none, none, none, none, none};
     const Vector row = load<Vector>(reinterpret_cast<const char *>(class_table.rows + size_t(kind)));
     for (;; at += sizeof(Vector)) {
         const auto bytes = load<Vector>(at);
-        const Vector bit = __builtin_ia32_pshufb128(bits, Vector(Words(bytes) >> 4) & 0x0f);
-        // The shuffle looks the lower half of each byte up in the row; from 0x80 on it answers 0.
-        const uint32_t members = bits_of((__builtin_ia32_pshufb128(row, bytes) & bit) == bit);
-        if (const uint32_t others = members ^ 0xffff; others != 0) [[likely]]
-            return at + __builtin_ctz(others);
+        const Vector bit = look_up(bits, Vector(Words(bytes) >> 4) & 0x0f);
+        // The lower half of each byte is looked up in the row; from 0x80 on the answer is 0.
+        const Mask members = mask_of((look_up(row, bytes) & bit) == bit);
+        if (const Mask others = members ^ whole_mask; others != 0) [[likely]]
+            return at + first_of(others);
     }
 }
 
@@ -532,12 +702,13 @@ using Vector [[gnu::vector_size(16)]] = char;
 [[nodiscard, gnu::hot, gnu::noinline]] const char *skip_field_value(const char *at) {
     using Codes [[gnu::vector_size(16)]] = uint8_t;
     Codes control = Codes{} + 0x1f, del = Codes{} + 0x7f;
-    asm("" : "+x"(control), "+x"(del));  // compilers would make them anew at each step
+    keep_in_register(control);  // compilers would make them anew at each step
+    keep_in_register(del);
     for (;; at += sizeof(Vector)) {
         const auto bytes = load<Codes>(at);
-        uint32_t others = bits_of((bytes <= control) | (bytes == del));
+        Mask others = mask_of((bytes <= control) | (bytes == del));
         while (others != 0) {
-            const char *const other = at + __builtin_ctz(others);
+            const char *const other = at + first_of(others);
             if (*other != '\t') [[likely]]
                 return other;
             others &= others - 1;
@@ -1651,6 +1822,7 @@ struct alignas(4096) Worker {
     uint8_t drain_ticks;  // how often the clock has ticked since the order to stop, and one more; 0: there was none
     uint8_t ticks;        // seconds, modulo 256
     uint32_t connection_count;
+    bool shares_descriptors;  // where private descriptor tables cannot be had
     Process *process;
     char head[head_size + 1];  // head_form with the Date of this second, and NUL
     alignas(64) epoll_event events[events_per_wait];
@@ -2211,6 +2383,13 @@ constexpr NamedCall named_calls[] = {
     {Sys::landlock_create_ruleset, "landlock"_b},
     {Sys::landlock_restrict_self, "landlock"_b},
 };
+consteval bool first_bytes_tell_calls_apart() {
+    for (const NamedCall &a : named_calls)
+        for (const NamedCall &b : named_calls)
+            if (char(a.call) == '\0' || (char(a.call) == char(b.call) && a.call != b.call)) return false;
+    return true;
+}
+static_assert(first_bytes_tell_calls_apart());
 consteval size_t call_names_size() {
     size_t size = 1;
     for (const NamedCall &named : named_calls) size += 1 + named.name.size + 1;
@@ -2379,12 +2558,12 @@ constexpr CallFilter call_filter = [] {
     CallFilter filter{};
     sock_filter *at = filter.code;
     *at++ = {BPF_LD_W_ABS, 0, 0, 4};  // the architecture in struct seccomp_data
-    *at++ = {BPF_JEQ, 0, steady_call_count + 1, AUDIT_ARCH};
+    *at++ = {BPF_JMP_JEQ_K, 0, steady_call_count + 1, AUDIT_ARCH};
     *at++ = {BPF_LD_W_ABS, 0, 0, 0};  // the number
     for (size_t left = steady_call_count; left != 0; left--)
-        *at++ = {BPF_JEQ, uint8_t(left), 0, uint32_t(steady_calls[steady_call_count - left])};
-    *at++ = {BPF_RET, 0, 0, SECCOMP_RET_KILL_PROCESS};
-    *at++ = {BPF_RET, 0, 0, SECCOMP_RET_ALLOW};
+        *at++ = {BPF_JMP_JEQ_K, uint8_t(left), 0, uint32_t(steady_calls[steady_call_count - left])};
+    *at++ = {BPF_RET_K, 0, 0, SECCOMP_RET_KILL_PROCESS};
+    *at++ = {BPF_RET_K, 0, 0, SECCOMP_RET_ALLOW};
     return filter;
 }();
 
@@ -2400,7 +2579,8 @@ constexpr CallFilter call_filter = [] {
 // A worker's thread begins here, with a copy of the main thread's descriptors.
 [[noreturn, gnu::cold]] void enter_worker(void *argument) {
     Worker &worker = *static_cast<Worker *>(argument);
-    for (int other = worker.listener; other++ != worker.process->last_listener;) (void)close(other);
+    if (!may_be_emulated || !worker.shares_descriptors)
+        for (int other = worker.listener; other++ != worker.process->last_listener;) (void)close(other);
     if (worker.process->is_sandboxed) (void)filter_calls();  // main tells if that fails
     run_worker(worker);
 }
@@ -2416,11 +2596,19 @@ constexpr CallFilter call_filter = [] {
     watch(worker, worker.process->stop, EPOLLIN | EPOLLET);
 
     constexpr unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-    const long thread = start_thread(flags, worker.stack + stack_size, enter_worker, &worker);
+    char *const stack_end = worker.stack + stack_size;
+    long thread = start_thread(flags, stack_end, enter_worker, &worker);
+    if constexpr (may_be_emulated) {
+        if (thread == -EINVAL) {  // qemu-user makes no other threads than those of a C library
+            worker.shares_descriptors = true;
+            thread = start_thread(flags | CLONE_FILES, stack_end, enter_worker, &worker);
+        }
+    }
     if (thread < 0) end_on_failure(Sys::clone, thread);
     cpu_set only{};
     only.bits[cpu / 64] = uint64_t(1) << cpu % 64;
     must(Sys::sched_setaffinity, thread, sizeof only, &only);
+    if (may_be_emulated && worker.shares_descriptors) return;
     (void)close(worker.listener);  // the thread has its own
     (void)close(worker.epoll);
     (void)close(worker.timer);

@@ -109,6 +109,7 @@ PYTHON
 }
 
 @test "a request costs a recv and a send, a connection accept4, epoll_ctl and close" {
+  natively 'the emulator makes calls of its own'
   local trace=$BATS_TEST_TMPDIR/trace
   local server_command=(strace --daemonize --follow-forks --output="$trace")
   start_server --threads 1

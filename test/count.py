@@ -52,8 +52,8 @@ KINDS = {
 def build(folder):
     source = (ROOT / "server.cpp").read_text()
     for old, new in (
-            ("start_thread(flags, worker.stack + stack_size, enter_worker, &worker)",
-             "long(flags * 0); print(1, \"listening\"); run_worker(worker)"),
+            ("long thread = start_thread(flags, stack_end, enter_worker, &worker)",
+             "long thread = long(flags * 0); print(1, stack_end != nullptr ? \"listening\" : \"\"); run_worker(worker)"),
             ("[[noreturn, gnu::hot]] void run_worker(", "[[noreturn, gnu::hot, gnu::noinline]] void run_worker("),
             ("    worker.connection_count--;\n", "    if (--worker.connection_count == 0) exit_group(0);\n")):
         assert source.count(old) == 1, old

@@ -4,14 +4,35 @@
 bats_require_minimum_version 1.5.0
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+built=$root # the folder of the server that is tested
+emulator=() # words to put before it
+tools=      # what the names of its linker's tools begin with
+
+# With ARCH=aarch64 or riscv64 the tests are about what a cross compiler makes, under an emulator.
+if [[ ${ARCH:-$(uname --machine)} != "$(uname --machine)" ]]; then
+  built=$root/.cross/$ARCH
+  emulator=("qemu-$ARCH-static")
+  tools=$ARCH-linux-gnu-
+  export CXX=${tools}g++
+fi
+server=("${emulator[@]}" "$built/server")
+
+# Skips a test that is about what an emulator does otherwise.
+natively() {
+  if ((${#emulator[@]} != 0)); then skip "emulated: $1"; fi
+}
 
 # Builds the server if it is missing or older than what it is made of. Files that run at the same time wait here for
 # one another.
 build_server() {
   (
     flock 9
-    if [[ ! -x $root/server || $root/server.cpp -nt $root/server || $root/build.sh -nt $root/server ]]; then
-      "$root/build.sh" >&2
+    if [[ ! -x $built/server || $root/server.cpp -nt $built/server || $root/build.sh -nt $built/server ]]; then
+      if [[ $built != "$root" ]]; then
+        mkdir --parents "$built"
+        cp "$root/server.cpp" "$root/build.sh" "$built"
+      fi
+      "$built/build.sh" >&2
     fi
   ) 9>"${TMPDIR:-/tmp}/mote-build.$(id --user).lock"
 }
@@ -40,7 +61,7 @@ start_server() {
     server_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
     : >"$server_log" # an earlier server's line must not be taken for this one's
     # Descriptor 3 belongs to bats, which waits until nobody has it open any more.
-    "${server_command[@]}" "${server_program:-$root/server}" --port "$server_port" "$@" 2>"$server_log" 3>&- &
+    "${server_command[@]}" "${emulator[@]}" "${server_program:-$built/server}" --port "$server_port" "$@" 2>"$server_log" 3>&- &
     server_pid=$!
     if wait_until server_is_settled && grep --quiet listening "$server_log"; then
       export server_port server_pid server_log

@@ -24,6 +24,7 @@ build_with() {
 status_of() { sed --quiet "s/^$1:[ \t]*//p" "/proc/$server_pid/task"/*/status | sort --unique; }
 
 @test "every thread runs behind a filter and cannot gain privileges, and is not to be debugged" {
+  natively 'seccomp is not emulated'
   start_server --threads 3
   settled() { [[ $(status_of Seccomp) == 2 ]]; } # the main thread comes last, behind its line
   wait_until settled
@@ -39,6 +40,7 @@ status_of() { sed --quiet "s/^$1:[ \t]*//p" "/proc/$server_pid/task"/*/status | 
 }
 
 @test "the filter's list is what the server calls once it has started, and nothing else" {
+  natively 'seccomp is not emulated'
   local trace=$BATS_TEST_TMPDIR/trace
   local server_command=(strace --daemonize --follow-forks --output="$trace")
   start_server --threads 2
@@ -61,6 +63,7 @@ status_of() { sed --quiet "s/^$1:[ \t]*//p" "/proc/$server_pid/task"/*/status | 
 }
 
 @test "a call that is not in the list ends the process, and so does one in it that is another architecture's" {
+  natively 'seccomp is not emulated'
   local call
   # Numbers of x32 have bit 30 set; 45 is recvfrom here, and brk where a program of 32 bits calls.
   # shellcheck disable=SC2016
@@ -83,6 +86,7 @@ status_of() { sed --quiet "s/^$1:[ \t]*//p" "/proc/$server_pid/task"/*/status | 
 }
 
 @test "as root it becomes nobody, or whom --user says, with no group and no capability, once the port is bound" {
+  natively 'the emulator has a thread of its own, which stays root'
   ((UID == 0)) || skip 'only root can become somebody else'
   local port user
   port=$(python3 -c 'import random, socket
@@ -98,7 +102,7 @@ for port in random.sample(range(600, 1000), 100):
     if ((user == 1234)); then options=(--user 1234); fi
     server_log=$BATS_TEST_TMPDIR/log
     : >"$server_log"
-    setpriv --groups=7,8 "$root/server" --port "$port" "${options[@]}" 2>"$server_log" 3>&- &
+    setpriv --groups=7,8 "${server[@]}" --port "$port" "${options[@]}" 2>"$server_log" 3>&- &
     server_pid=$!
     wait_until grep --quiet listening "$server_log"
     server_port=$port exchange "$ok"
@@ -111,8 +115,9 @@ for port in random.sample(range(600, 1000), 100):
 }
 
 @test "another user than root stays who it is, and cannot become somebody else" {
+  natively 'the emulator has a thread of its own, which stays root'
   ((UID == 0)) || skip 'only root can start it as another user'
-  cp "$root/server" "$BATS_TEST_TMPDIR/server" # where others may read it
+  cp "$built/server" "$BATS_TEST_TMPDIR/server" # where others may read it
   chmod 755 "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$BATS_TEST_TMPDIR" "$BATS_TEST_TMPDIR/server"
   local server_command=(setpriv --reuid=4321 --regid=4321 --clear-groups) server_program=$BATS_TEST_TMPDIR/server
   start_server
@@ -128,6 +133,7 @@ for port in random.sample(range(600, 1000), 100):
 }
 
 @test "a kernel without filters is one line, and no failure" {
+  natively 'seccomp is not emulated'
   local server_command=(strace --daemonize --follow-forks --output=/dev/null --trace=seccomp
     --inject=seccomp:error=EINVAL)
   start_server
@@ -140,6 +146,7 @@ for port in random.sample(range(600, 1000), 100):
 landlock_version() { python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))'; }
 
 @test "Landlock alone keeps it from opening files and from binding and connecting sockets" {
+  natively 'Landlock is not emulated'
   local version call
   version=$(landlock_version)
   ((version > 0)) || skip 'this kernel has no Landlock'
