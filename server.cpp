@@ -76,10 +76,11 @@ static_assert(answer_limit <= output_size, "an empty output buffer must take any
 
 // ---- Kernel interface ------------------------------------------------------------------------------------------
 // What the kernel offers and how to ask for it: call numbers, structures, one typed wrapper a call, threads, _start.
-// Wrappers answer as the kernel does: a count or descriptor, or -errno. Architectures meet in this section only.
+// Wrappers answer as the kernel does: a count or descriptor, or -errno. Architectures meet in this section, and in four
+// primitives of the scans in the next one.
 
-// Of each architecture: call numbers, its name in filters, the layout of epoll_event, whether an emulator may stand in
-// for the kernel (see start_worker); the trap, a thread's start, the program's start.
+// Of each architecture first the call numbers, its name in filters, the layout of epoll_event, and whether an emulator
+// may stand in for the kernel (see start_worker); then the trap, a thread's start and the program's start.
 
 #if defined(__x86_64__)
 enum class Sys : long {
@@ -119,7 +120,7 @@ enum class Sys : long {
     landlock_restrict_self = 446,
 };
 
-constexpr uint32_t AUDIT_ARCH = 0xc000003e;  // how the kernel tells filters that a call is of this architecture
+constexpr uint32_t AUDIT_ARCH = 0xc000003e;
 
 struct [[gnu::packed]] epoll_event {  // packed on this architecture only
     uint32_t events;
@@ -638,7 +639,7 @@ constexpr ClassTable class_table = [] {
     return table;
 }();
 
-[[nodiscard, gnu::cold, gnu::noinline]] constexpr bool is(Class kind, char byte) {
+[[nodiscard]] constexpr bool is(Class kind, char byte) {
     const uint8_t code = uint8_t(byte);
     const bool is_listed = (class_table.rows[size_t(kind) + code % 16] >> code / 16 & 1) != 0;
     return is_listed != (kind == Class::field_value);

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Counts the instructions that a request costs, with callgrind, and the pages that it touches, with lackey.
 
-usage: count.py [--bounds]
+usage: count.py [--bounds | --walk]
 
 Builds the server so that its one worker runs in the process's own thread and ends with its last connection, which
 callgrind can follow, and sends each kind of request over one connection, so many times and some more: the difference
 is what the further ones cost. System calls count as one instruction each. Pages are those of 4 KiB in which something
 is run, read or written nearly each time between two calls of epoll_wait; the stack, which is the process's here, is left
 out: that of a worker shares the page of the output. Prints a table; with --bounds the exit status is 1 if a kind takes
-more than its bound.
+more than its bound. With --walk, instead, the instructions of one GET /pipeline by the function of the source that they
+come from, in the source's order; most of these have become a part of run_worker.
 """
 import collections
 import pathlib
@@ -108,11 +109,68 @@ def count_pages(folder, data):
     return sum(page < stack and count >= 0.9 * TRACED for page, count in times.items())
 
 
+def functions_of_addresses(folder):
+    """The function of the source that each instruction comes from, by its address in the file."""
+    function_at, function = {}, ""
+    for number, line in enumerate((folder / "server.cpp").read_text().splitlines(), 1):
+        # A definition stands at the margin, or in a struct.
+        if start := re.match(r"(?: {4})?(?! )(?:\[\[.*?\]\] |template <.*?> |static |inline |constexpr )*"
+                             r"(?:[\w:<>]+[ *&]+)+(\w+)\([^=;]*(?:\{|,$)", line):
+            if start[0].split()[0] not in ("return", "else", "asm"):
+                function = start[1]
+        elif start := re.match(r"struct (?:\[\[.*?\]\] )?(\w+) \{", line):
+            function = start[1]  # what its members begin as
+        function_at[number] = function
+    functions, function = {}, ""
+    code = subprocess.run(["objdump", "--disassemble", "--line-numbers", folder / "server.debug"], check=True,
+                          capture_output=True, text=True).stdout
+    for line in code.splitlines():
+        if place := re.match(r"\S*server\.cpp:(\d+)", line):
+            function = function_at[int(place[1])]
+        elif instruction := re.match(r" +([0-9a-f]+):\t", line):
+            functions[int(instruction[1], 16)] = function
+    return functions
+
+
+def count_by_function(folder, functions, data, times):
+    """Instructions by the function of the source, for `data` sent so many times."""
+    run(folder, ["--tool=callgrind", "--dump-instr=yes", f"--callgrind-out-file={folder}/out"], data, times)
+    costs, address, is_call = collections.Counter(), 0, False
+    for line in (folder / "out").read_text().splitlines():
+        if line.startswith("calls="):
+            is_call = True  # the next line is what the called function took
+        elif cost := re.fullmatch(r"(?:(0x[0-9a-f]+)|([+-]\d+)|\*) \S+ (\d+)", line):
+            address = int(cost[1], 16) if cost[1] else address + int(cost[2] or 0)
+            if not is_call:
+                costs[address] += int(cost[3])
+            is_call = False
+    # Where the program was loaded, in pages: where all that was run is an instruction of it.
+    lowest = min(costs) >> 12
+    base = next(page << 12 for page in range(lowest, -1, -1) if all(a - (page << 12) in functions for a in costs))
+    counts = collections.Counter()
+    for address, cost in costs.items():
+        counts[functions[address - base]] += cost
+    return counts
+
+
+def walk(folder):
+    functions = functions_of_addresses(folder)
+    few, more = (count_by_function(folder, functions, PIPELINE, times) for times in (FEW, MORE))
+    each = {name: (more[name] - few[name]) / (MORE - FEW) for name in more}
+    order = re.findall(r"\w+", (folder / "server.cpp").read_text())
+    for name in sorted(each, key=order.index):
+        if each[name] >= 0.5:
+            print(f"{each[name]:6.0f} {name}")
+    print(f"{sum(each.values()):6.0f} in all")
+
+
 def main():
     exceeded = False
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         build(folder)
+        if "--walk" in sys.argv:
+            return walk(folder)
         for kind, (data, requests, bound, page_bound) in KINDS.items():
             few, more = FEW // requests, MORE // requests
             each = count_instructions(folder, data, more) - count_instructions(folder, data, few)

@@ -5,6 +5,8 @@
 //   ./fuzz -max_len=2048 -timeout=10 -dict=test/fuzz.dict CORPUS    # a folder that it adds to
 //   ./fuzz FILE                                                     # once more, what it has written about a finding
 //
+// With -DMOTE_REPLAY any compiler makes a program of it that runs the inputs in its arguments.
+//
 // The input's first byte is n: n % 32 bytes of a plan follow it, and the rest is what the peer sends. Where n / 32 is
 // 6, the end of that is repeated until one recv cannot take it, where it is 7, all of it until one send cannot take the
 // answers. The plan's first byte is a set of circumstances, the others are used in turn, over and over: they say how
@@ -27,7 +29,9 @@
 #include "../server.cpp"
 
 // libFuzzer looks for new paths through the server, not through this file.
+#if defined(__clang__)
 #pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
+#endif
 
 namespace {
 
@@ -784,12 +788,12 @@ private:
         __builtin_memcpy(end, script.stream.data + received, size);
         __builtin_memset(end + size, 0, overread - size);
         fence = end + overread;
-        __asan_poison_memory_region(fence, fence_size());
+        ASAN_POISON_MEMORY_REGION(fence, fence_size());
     }
     void take_down_fence() {
         if (fence == nullptr) return;
         char *const granule = fence - address(fence) % 8;  // the sanitizer takes note of eight bytes together
-        __asan_unpoison_memory_region(granule, size_t(fence - granule) + fence_size());
+        ASAN_UNPOISON_MEMORY_REGION(granule, size_t(fence - granule) + fence_size());
         fence = nullptr;
     }
     size_t fence_size() const {
@@ -922,4 +926,22 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     return 0;
 }
 
+#if defined(__clang__)
 #pragma clang attribute pop
+#endif
+
+#if defined(MOTE_REPLAY)
+// Without libFuzzer, by any compiler: runs the inputs whose files are the arguments.
+int main(int argument_count, char **arguments) {
+    static uint8_t data[stream_limit];
+    LLVMFuzzerInitialize(&argument_count, &arguments);
+    for (int i = 1; i < argument_count; i++) {
+        FILE *const file = fopen(arguments[i], "rb");
+        if (file == nullptr) return perror(arguments[i]), 1;
+        const size_t size = fread(data, 1, sizeof data, file);
+        fclose(file);
+        LLVMFuzzerTestOneInput(data, size);
+    }
+    printf("%d inputs\n", argument_count - 1);
+}
+#endif

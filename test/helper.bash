@@ -8,12 +8,15 @@ built=$root # the folder of the server that is tested
 emulator=() # words to put before it
 tools=      # what the names of its linker's tools begin with
 
-# With ARCH=aarch64 or riscv64 the tests are about what a cross compiler makes, under an emulator.
+# With ARCH=aarch64 or riscv64 the tests are about what a cross compiler makes, under an emulator, with MARCH about what is
+# built for that instruction set.
 if [[ ${ARCH:-$(uname --machine)} != "$(uname --machine)" ]]; then
   built=$root/.cross/$ARCH
   emulator=("qemu-$ARCH-static")
   tools=$ARCH-linux-gnu-
   export CXX=${tools}g++
+elif [[ -n ${MARCH:-} ]]; then
+  built=$root/.cross/$MARCH
 fi
 server=("${emulator[@]}" "$built/server")
 
@@ -93,6 +96,13 @@ stop_server() {
 
 # In a file's other processes the server is nobody's child: a zombie is as good as gone.
 server_is_gone() { [[ ! -e /proc/$server_pid || $(cut --delimiter=' ' --fields=3 "/proc/$server_pid/stat" 2>/dev/null) == Z ]]; }
+
+# Compiles a program of the tests' own for what the server is built for: arguments as for the compiler.
+compile() {
+  local options=(-static) # where there is no library for it to run with
+  if ((${#emulator[@]} == 0)); then options=("-march=${MARCH:-x86-64-v2}"); fi
+  "${CXX:-g++}" -std=c++20 "${options[@]}" "$@"
+}
 
 # Runs a command every 10 ms until it succeeds, for at most ten seconds.
 wait_until() {

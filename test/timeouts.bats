@@ -158,6 +158,7 @@ PYTHON
 }
 
 @test "a peer that never reads is cut off, gives its block back, and slows nobody down" {
+  natively 'the probes are as slow as the emulator'
   run_peers <<PYTHON
 $prelude
 probe = Probe(port)

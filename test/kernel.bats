@@ -1,0 +1,18 @@
+#!/usr/bin/env bats
+# What the source says about the kernel and the processor, beside what their headers and the plain loops say.
+load helper
+
+@test "numbers, constants and structures are those of the kernel's headers, on every architecture" {
+  # All enumerators of Sys, of whichever architecture they are, and all constants with a kernel's name.
+  sed --quiet '/^enum class Sys/,/^};/s/^    \([a-z_0-9]*\) = .*/CALL(\1)/p' "$root/server.cpp" | sort --unique \
+    >"$BATS_TEST_TMPDIR/names.h"
+  (($(wc --lines <"$BATS_TEST_TMPDIR/names.h") > 30))
+  sed --quiet "/^\/\/ The kernel's constants/,/^struct/p" "$root/server.cpp" |
+    grep --only-matching --extended-regexp '\b[A-Z][A-Z0-9_]+ = ' | sed 's/\(.*\) = /CONSTANT(\1)/' >>"$BATS_TEST_TMPDIR/names.h"
+  (($(grep --count CONSTANT "$BATS_TEST_TMPDIR/names.h") > 50))
+  local compiler
+  for compiler in $(compilers); do
+    echo "$compiler" >&2
+    "$compiler" -std=c++20 -fsyntax-only -I "$BATS_TEST_TMPDIR" "$root/test/kernel.cpp"
+  done
+}
