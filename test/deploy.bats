@@ -1,0 +1,65 @@
+#!/usr/bin/env bats
+# Behind the proxies of test/deploy: what dies or is replaced there costs no request.
+load helper
+setup_file() { build_server; }
+
+proxy_pid=
+server_pids=()
+teardown() {
+  if [[ -n $proxy_pid ]]; then
+    kill "$proxy_pid"
+    wait "$proxy_pid" || true # its status is what the signal was
+  fi
+  local server_pid
+  for server_pid in "${server_pids[@]}"; do stop_server; done
+}
+
+# Starts server N (1 to 3) on its port, the same each time.
+start_numbered() {
+  "${server[@]}" --threads 1 --port "${ports[$1]}" 2>"$BATS_TEST_TMPDIR/server.$1" 3>&- &
+  server_pids[$1]=$!
+  wait_until grep --quiet listening "$BATS_TEST_TMPDIR/server.$1"
+}
+
+# Three servers, the proxy that "$@" starts, with their ports in PORT and PORT_1 to PORT_3, and load on it; meanwhile one
+# server is killed and started again, another one ends by a signal and is started again.
+lose_servers_under_load() {
+  read -r -a ports <<<"$(python3 -c 'import socket
+sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+print(*(s.getsockname()[1] for s in sockets))')"
+  local number
+  for number in 1 2 3; do start_numbered "$number"; done
+  PORT=${ports[0]} PORT_1=${ports[1]} PORT_2=${ports[2]} PORT_3=${ports[3]} "$@" >"$BATS_TEST_TMPDIR/proxy" 2>&1 3>&- &
+  proxy_pid=$!
+  is_answering() { [[ $(curl --silent "http://127.0.0.1:${ports[0]}/pipeline") == ok ]]; }
+  wait_until is_answering
+  wrk --threads 1 --connections 64 --duration 6s --timeout 4s --script "$root/test/requests.lua" \
+    "http://127.0.0.1:${ports[0]}" -- baseline >"$BATS_TEST_TMPDIR/wrk" 3>&- &
+  local wrk_pid=$!
+  sleep 1
+  kill -KILL "${server_pids[1]}"
+  sleep 1
+  kill "${server_pids[2]}"
+  wait "${server_pids[2]}"
+  start_numbered 1
+  start_numbered 2
+  wait "$wrk_pid"
+  output=$(grep --invert-match latencies "$BATS_TEST_TMPDIR/wrk")
+  echo "# $(grep --only-matching 'Requests/sec.*' <<<"$output"), of $(grep --only-matching '[0-9]* requests in' <<<"$output") 6 s" >&3
+  [[ $output != *'Non-2xx'* && $output != *'Socket errors'* ]] || fail "$output"
+  (($(sed --quiet 's/ *\([0-9]*\) requests in .*/\1/p' <<<"$output") > 1000)) || fail "$output"
+}
+
+@test "HAProxy loses no request while a server dies, one is replaced, and both come back" {
+  lose_servers_under_load haproxy -f "$root/test/deploy/haproxy.cfg"
+}
+
+@test "nginx loses no request either" {
+  sed 's/127.0.0.1:808\([123]\)/127.0.0.1:PORT_\1/; s/127.0.0.1:8000/127.0.0.1:PORT/; s|/tmp/mote-nginx.pid|'"$BATS_TEST_TMPDIR/pid"'|' \
+    "$root/test/deploy/nginx.conf" >"$BATS_TEST_TMPDIR/form"
+  start_nginx() {
+    sed "s/PORT_1/$PORT_1/; s/PORT_2/$PORT_2/; s/PORT_3/$PORT_3/; s/PORT/$PORT/" "$BATS_TEST_TMPDIR/form" >"$BATS_TEST_TMPDIR/nginx.conf"
+    exec nginx -c "$BATS_TEST_TMPDIR/nginx.conf" -g 'daemon off;'
+  }
+  lose_servers_under_load start_nginx
+}
