@@ -1807,7 +1807,7 @@ static_assert(group_size <= UINT8_MAX);
 struct Process {
     int stop;                  // readable when the server is to end
     int last_listener;         // the workers' listeners have been made one behind the other
-    uint32_t running_workers;  // those that have not drained yet; atomic
+    uint32_t running_workers;  // those that have not drained yet; atomic, relaxed: it tells of nothing but itself
     bool is_sandboxed;
 };
 

@@ -39,6 +39,10 @@ make_root() {
   cp "$root/server.cpp" "$root/build.sh" .
   CXX=aarch64-linux-gnu-g++ ./build.sh
   cp server initial
+  # Another one that makes a system call of which its filter knows nothing, when it is asked for /pipeline.
+  sed --in-place 's|^void answer_ok(.*) { \(.*\) }$|void answer_ok(const Exchange \&, Answer \&answer) { (void)trap(Sys::socket, 0); \1 }|' server.cpp
+  CXX=aarch64-linux-gnu-g++ ./build.sh
+  cp server initial/forbidden
   # The server becomes what runs this script: process 1. What stands beside it reports when there was time for requests.
   cat >initial/init <<INIT
 #!/bin/busybox sh
@@ -48,8 +52,13 @@ busybox mount -t devtmpfs dev /dev
 for module in ${modules[*]}; do busybox insmod /modules/\$module.ko; done
 busybox ifconfig lo 127.0.0.1 up
 busybox ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
+/forbidden --port 9090 --threads 1 &
+forbidden=\$!
+busybox sleep 2
+busybox wget -q -O - http://127.0.0.1:9090/pipeline || true
+wait \$forbidden || echo "a forbidden call has ended its process: status \$?"
 (
-  busybox sleep 12
+  busybox sleep 14
   echo "kernel: \$(busybox uname -r -m)"
   for task in /proc/1/task/*; do
     echo "thread \${task##*/}: \$(busybox grep -E '^(Uid|Seccomp|NoNewPrivs):' \$task/status | busybox tr '\\t\\n' '  ')"
@@ -75,7 +84,7 @@ machine=$!
 trap 'kill "$machine" 2>/dev/null || true' EXIT
 
 for _ in {1..60}; do
-  if grep --quiet listening console; then break; fi
+  if grep --quiet 'listening on .*:8080' console; then break; fi
   sleep 1
 done
 check() {
@@ -88,13 +97,28 @@ check 55 "http://127.0.0.1:$port/baseline11?a=13&b=42"
 check 75 --data 20 "http://127.0.0.1:$port/baseline11?a=13&b=42"
 check 75 --data 20 --header 'Transfer-Encoding: chunked' "http://127.0.0.1:$port/baseline11?a=13&b=42"
 for _ in 1 2 3 4 5 6; do check ok "http://127.0.0.1:$port/pipeline"; done # both workers have a part
+# A request whose content comes when the order to stop has been given.
+python3 - "$port" <<'PYTHON'
+import socket, sys, time
+peer = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=30)
+peer.sendall(b"POST /baseline11?a=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n4")
+while "sending SIGTERM" not in open("console").read():
+    time.sleep(0.1)
+time.sleep(1)
+peer.sendall(b"1")
+answer = peer.recv(4096)
+print("a second after SIGTERM:", answer)
+assert b"\r\nConnection: close\r\n" in answer and answer.endswith(b"42")
+PYTHON
 wait "$machine" || true
 trap - EXIT
+expect() { grep --quiet --extended-regexp "$1" console || { echo "not seen: $1" >&2; exit 1; }; }
 echo '--- the console:'
 tr --delete '\r' <console
-expect() { grep --quiet --extended-regexp "$1" console || { echo "not seen: $1" >&2; exit 1; }; }
 [[ $(grep --count 'Uid:.*65534.*NoNewPrivs: 1 Seccomp: 2' console) == 3 ]] # the main thread and two workers
-# Each worker has a listener that is its own, and the main thread has none.
+# Both workers have sockets, none of which another thread has, and the main thread has none.
 [[ $(grep --count '^thread .* has: .*socket:' console) == 2 ]]
-[[ $(grep --only-matching 'socket:\[[0-9]*\]' console | sort --unique | wc --lines) == 2 ]]
+[[ -z $(grep --only-matching 'socket:\[[0-9]*\]' console | sort | uniq --repeated) ]]
+expect '^thread 1 has: [^:]* anon_inode:.timerfd., .?$'
+expect 'a forbidden call has ended its process: status 159' # 128 and SIGSYS
 expect 'Attempted to kill init! exitcode=0x00000000' # which is what the kernel says when process 1 has ended with status 0
