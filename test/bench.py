@@ -8,6 +8,8 @@ CPU time is what the kernel counts for the server's threads (/proc/PID/task/*/sc
 /proc/PID/task/*/stat has it, in clock ticks. It includes making the connections, of which there are many for the
 requests of a second at the higher counts.
 
+At 512 connections there is a row more in the baseline, "open": mote with --no-sandbox.
+
 Profiles: what test/requests.lua sends, as fast as it is answered (baseline, pipelined, short) or some 10,000 times a
 second over 1,024 connections (fixed); 1,024 connections that have sent one request each and then nothing (idle); and
 no connection at all (asleep). The last three are not about speed, but about what the server does unasked; nginx has no
@@ -241,6 +243,8 @@ def commands(profile, connections, folder):
     request_bytes = len(PIPELINED_REQUEST) if profile == "pipelined" else 0
     yield "floor", lambda port: [str(folder / "floor"), str(port), str(request_bytes), str(len(LAST_REQUEST))]
     yield "mote", lambda port: [SERVER, "--threads", "1", "--port", str(port)]
+    if profile == "baseline" and connections == 512:
+        yield "open", lambda port: [SERVER, "--no-sandbox", "--threads", "1", "--port", str(port)]
     if shutil.which("nginx") and profile not in UNASKED and connections < MANY:
         def nginx(port):
             configuration = folder / f"nginx-{port}.conf"
