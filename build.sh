@@ -14,7 +14,8 @@ if ! command -v "${compiler[0]}" >/dev/null; then
 fi
 
 target=()
-case $("${compiler[@]}" -dumpmachine) in
+machine=$("${compiler[@]}" -dumpmachine)
+case $machine in
   x86_64*)
     # Runs on every x86-64 of the last ten years; AVX2 is missing in some Celerons and Pentiums of that time.
     target+=("-march=${MARCH:-x86-64-v2}")
@@ -45,7 +46,7 @@ flags=(
   -fcf-protection=none            # landing pads for a check that Linux does not make in user space
 )
 if [[ $("${compiler[@]}" --version) != *clang* ]]; then
-  if [[ ${target[*]} == *x86-64* ]]; then flags+=(-malign-data=abi); fi # no padding between constants
+  if [[ $machine == x86_64* ]]; then flags+=(-malign-data=abi); fi # no padding between constants
   flags+=(
     -fno-move-loop-invariants # a constant is cheaper to load again than to keep in a register that must be saved
     -fipa-pta                 # knows better which values need not be loaded again

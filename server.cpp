@@ -2532,8 +2532,8 @@ void raise_descriptor_limit() {
     if (!has_sandbox) return;
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1);  // neither can fail
     (void)prctl(PR_SET_DUMPABLE, 0);      // no core files, no debuggers but those of root
-    // Landlock, where the kernel has it: no files, no TCP but that of the listeners, no signals to others. Each version
-    // knows of more, and refuses to be asked for what it does not know.
+    // Landlock, where the kernel has it: no files (truncating one is known from version 3 on), and from version 4 on no
+    // binding and connecting of TCP sockets. A version refuses to be asked for what it does not know.
     const long version = landlock_version();
     if (version < 0) return;
     const landlock_ruleset_attr all{version < 3 ? 0x1fffu : 0x7fffu, version < 4 ? 0u : 3u};
