@@ -223,24 +223,29 @@ PYTHON
 
 @test "a peer that has sent everything and never reads is cut off with a reset, too" {
   run_peers <<'PYTHON'
-def queued():
-    """Bytes that the server's socket for `peer` has not been rid of; None if there is no such socket."""
-    name = f"0100007F:{port:04X} 0100007F:{peer.getsockname()[1]:04X}"
-    for line in open("/proc/net/tcp"):
-        if name in line:
-            return int(line.split()[4].split(":")[0], 16)
-peer = connect(port, receive_buffer=4096)
 size = 100 * len(b"HTTP/1.1 200 OK\r\nServer: mote\r\nContent-Type: text/plain\r\n"
                  b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 2\r\n\r\nok")
-def send_some():
+peer = connect(port, receive_buffer=4096)
+here, there = f"0100007F:{peer.getsockname()[1]:04X}", f"0100007F:{port:04X}"
+def queue(local, remote, place):
+    """Bytes in one of the two queues of a socket: 0 not acknowledged yet, 1 not read yet. None if there is no such socket."""
+    for line in open("/proc/net/tcp"):
+        if f"{local} {remote}" in line:
+            return int(line.split()[4].split(":")[place], 16)
+def are_out(answers):
+    """Whether the server is rid of all answers, and holds none back: each is in one socket or in the other."""
+    end = time.monotonic() + 1  # an acknowledgement takes up to 0.2 s
+    while queue(there, here, 0) + queue(here, there, 1) != answers:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
+answers = 0
+while are_out(answers):
     peer.sendall(OK * 100)
-    time.sleep(0.02)
-    return queued()
-send_some()  # the peer's buffer takes the first of it
-last, now = send_some(), send_some()
-while now - last == size:  # until the server has to hold answers back
-    last, now = now, send_some()
-wait_until(lambda: queued() is None, seconds=4)
+    answers += size
+assert queue(there, here, 1) == 0, "not everything has been received"
+wait_until(lambda: queue(there, here, 0) is None, seconds=4)
 try:
     while peer.recv(65536):
         pass
