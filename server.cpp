@@ -949,9 +949,9 @@ struct Taken {
     return {cursor.at, cursor.at == cursor.end ? Parse::incomplete : refuse(Status::bad_request)};
 }
 
-// At a place where `text` ought to stand and does not: the same question about its first byte that differs.
-[[nodiscard, gnu::cold, gnu::noinline]] Taken incomplete_or_bad(Cursor cursor, Bytes text) {
-    for (size_t i = 0; i < text.size && *cursor.at == text.data[i]; i++) cursor.at++;
+// At a place where CRLF ought to stand and does not: the same question about its first byte that differs.
+[[nodiscard, gnu::cold, gnu::noinline]] Taken incomplete_or_no_crlf(Cursor cursor) {
+    if (*cursor.at == '\r') cursor.at++;
     return incomplete_or_bad(cursor);
 }
 
@@ -961,7 +961,7 @@ struct Taken {
     const Bytes name{cursor.at, size_t(end - cursor.at)};
     if (name.size == 0) {  // an empty line before the request (RFC 9112 section 2.2), half of one, or what is no method
         if (stands_at(cursor.at, "\r\n")) return {cursor.at + 2, Parse::empty_line};
-        return incomplete_or_bad(cursor, "\r\n"_b);
+        return incomplete_or_no_crlf(cursor);
     }
     if (name.size > method_limit) return {cursor.at, refuse(Status::not_implemented)};  // RFC 9112 section 3
     if (*end != ' ') return incomplete_or_bad({end, cursor.end});
@@ -1145,7 +1145,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
             head.facts |= Head::has_host;
             at = skip_common_authority(skip_white(at));
             if (*at != '\r') [[unlikely]]
-                at = skip_white(at);
+                at = skip(Class::white, at);
         } else {
             at = skip_field_value(at);
             is_known = may_be_known({name, name_size});
@@ -1160,7 +1160,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
         if (parse != Parse::complete) [[unlikely]]
             return {at, parse};
     }
-    return incomplete_or_bad(cursor, "\r\n"_b);
+    return incomplete_or_no_crlf(cursor);
 }
 
 // The one place that decides where a request ends (RFC 9112 section 6.3). It prefers refusing to guessing: whatever
@@ -1704,9 +1704,9 @@ void take_piece(Exchange &exchange, Bytes piece) {
     if (exchange.manner.status != Status::ok) return;
     visit_routes([&]<size_t index> {
         constexpr Route route = routes[index];
-        if (index != exchange.route) return false;
-        if constexpr (route.take_piece != nullptr) route.take_piece(exchange, piece);
-        return true;
+        if constexpr (route.take_piece != nullptr)
+            if (index == exchange.route) route.take_piece(exchange, piece);
+        return false;
     });
 }
 
@@ -1734,7 +1734,7 @@ void take_piece(Exchange &exchange, Bytes piece) {
     if (is_plain || exchange.manner.status == Status::ok) [[likely]] {
         copy<head_size>(answer.at, answer.head);
         visit_routes([&]<size_t index> {
-            if (index != exchange.route) return false;
+            if (index != route_count - 1 && index != exchange.route) return false;
             routes[index].answer(exchange, answer);
             return true;
         });
@@ -2313,14 +2313,15 @@ inline bool accept_connections(Worker &worker) {
 [[noreturn, gnu::hot]] void run_worker(Worker &worker) {
     for (;;) {
         const long count = epoll_wait(worker.epoll, worker.events, events_per_wait);
-        for (long i = 0; i < count; i++) {  // on an error, which can only be EINTR, there are none
-            const int descriptor = int(worker.events[i].data);
+        const epoll_event *const end = worker.events + count;
+        for (const epoll_event *event = worker.events; event < end; event++) {  // none on an error, which can only be EINTR
+            const int descriptor = int(event->data);
             if (descriptor == worker.listener) {
                 (void)accept_connections(worker);
                 continue;
             }
             Connection &connection = worker.connections[descriptor];
-            uint32_t events = worker.events[i].events;
+            uint32_t events = event->events;
             size_t waiting = 0;
             if (!connection.receives()) [[unlikely]] {
                 waiting = handle_rare_event(worker, connection);
