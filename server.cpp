@@ -393,10 +393,6 @@ struct rlimit64 {
     uint64_t rlim_cur;
     uint64_t rlim_max;
 };
-struct linger_option {  // the kernel's struct linger
-    int on;
-    int seconds;
-};
 struct sock_filter {  // an instruction of classic BPF
     uint16_t code;
     uint8_t jump_if_true, jump_if_false;
@@ -452,11 +448,10 @@ struct Word {
 [[nodiscard]] inline long write(int descriptor, const char *data, size_t size) {
     return trap(Sys::write, descriptor, address(data), long(size));
 }
-[[nodiscard]] inline long setsockopt(long socket, int level, int option, const auto &value) {
-    return trap(Sys::setsockopt, socket, level, option, address(&value), sizeof value);
-}
-[[nodiscard, gnu::noinline]] long setsockopt(long socket, int level, int option, int value) {
-    return trap(Sys::setsockopt, socket, level, option, address(&value), sizeof value);
+// An option that is a number, or SO_LINGER with no seconds: of the two numbers all others look at the first one only.
+[[nodiscard, gnu::cold, gnu::noinline]] long setsockopt(long socket, int level, int option, int value) {
+    const int values[] = {value, 0};
+    return trap(Sys::setsockopt, socket, level, option, address(values), sizeof values);
 }
 [[nodiscard]] inline long bind(int socket, const sockaddr_in &to) {
     return trap(Sys::bind, socket, address(&to), sizeof to);
@@ -1202,7 +1197,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
 }
 
 // Where a connection stands inside a request's content. Nothing of the content itself is kept.
-struct Content {
+struct [[gnu::packed]] Content {
     enum class State : uint8_t {
         none,    // between requests: a head comes next
         length,  // content with a Content-Length
@@ -1231,8 +1226,9 @@ struct Content {
     State state;
     uint32_t left;      // of the content or of the chunk
     uint32_t budget;    // of what further chunks may bring
-    uint32_t overhead;  // what chunk extensions, later trailers may still have
+    uint16_t overhead;  // what chunk extensions, later trailers may still have
 };
+static_assert(extension_limit <= UINT16_MAX && trailer_limit <= UINT16_MAX);
 
 static_assert(Content::State(Framing::content_length) == Content::State::length &&
               Content::State(Framing::chunked) == Content::State::size_start);
@@ -1240,22 +1236,6 @@ static_assert(Content::State(Framing::content_length) == Content::State::length 
 [[nodiscard]] constexpr Content begin_content(const Head &head) {
     return {Content::State(head.framing), head.content_length, content_limit, extension_limit};
 }
-
-// The same as a connection keeps it between two arrivals.
-struct [[gnu::packed]] StoredContent {
-    Content::State state;
-    uint64_t counts;  // left in 24 bits, budget in 24, overhead in 16
-
-    [[gnu::always_inline]] constexpr void store(const Content &content) {
-        state = content.state;
-        counts = content.left | uint64_t(content.budget) << 24 | uint64_t(content.overhead) << 48;
-    }
-    [[nodiscard, gnu::always_inline]] constexpr Content loaded() const {
-        constexpr uint32_t mask = (1 << 24) - 1;
-        return {state, uint32_t(counts) & mask, uint32_t(counts >> 24) & mask, uint32_t(counts >> 48)};
-    }
-};
-static_assert(content_limit < 1 << 24 && extension_limit <= UINT16_MAX && trailer_limit <= UINT16_MAX);
 
 // What may stand around the chunks' data (RFC 9112 section 7.1): in the state `from`, a byte that matches leads to the
 // state `to`. The first step that matches counts; a byte that matches none is refused.
@@ -1757,8 +1737,8 @@ struct Connection {
         closed,
         accepted,           // nothing has come yet
         idle,               // all that has come is answered
-        receiving_head,     // the block holds a part of a head
         receiving_content,  // a head has come, and not yet all of its content
+        receiving_head,     // the block holds a part of a head
         sending,            // the block holds output, and input that must wait for it; nothing is received
         sending_last,       // the same, and the connection ends behind that output
         lingering,          // all is sent, and our end of stream too; what still arrives is thrown away
@@ -1766,12 +1746,15 @@ struct Connection {
 
     Exchange exchange;
     State state;
-    uint16_t block;         // index in the worker's blocks plus one; 0: none
-    uint8_t deadline;       // the worker's tick at which the state's time is over
-    StoredContent content;  // while lingering, `counts` is what may still be thrown away
+    uint8_t deadline;  // the worker's tick at which the state's time is over
+    Content content;   // while lingering, `left` is what may still be thrown away
 
     [[nodiscard, gnu::always_inline]] inline bool receives() const {
-        return uint8_t(state) - 1u <= uint8_t(State::receiving_content) - 1u;
+        return uint8_t(state) - 1u <= uint8_t(State::receiving_head) - 1u;
+    }
+    [[nodiscard, gnu::always_inline]] inline bool may_have_block() const {
+        return uint8_t(state) - unsigned(State::receiving_head) <=
+               uint8_t(State::sending_last) - unsigned(State::receiving_head);
     }
 };
 static_assert(sizeof(Connection) == 32, "two connections share a cache line, none straddles one");
@@ -1781,8 +1764,8 @@ alignas(1) constexpr uint8_t timeouts[] = {
     0,
     head_timeout_s + 1,
     idle_timeout_s + 1,
-    head_timeout_s + 1,
     content_timeout_s + 1,
+    head_timeout_s + 1,
     send_timeout_s + 1,
     send_timeout_s + 1,
     linger_timeout_s + 1,
@@ -1828,35 +1811,38 @@ struct alignas(4096) Worker {
     char head[head_size + 1];  // head_form with the Date of this second, and NUL
     alignas(64) epoll_event events[events_per_wait];
     uint8_t group_sizes[group_count];  // how many connections are open in each group of the table
-    bool is_taken[block_count];        // which blocks belong to a connection
     alignas(64) char input[input_size + overread];
 
     alignas(4096) char stack[stack_size];  // an overflow runs into the end of the input buffer, which is rarely used
     char output[output_size];
 
     alignas(64) Connection connections[group_count * group_size];
+    const Connection *block_owners[block_count];  // nullptr: nobody has it
     Block blocks[block_count];
 
-    // A wrong index would write into another connection's bytes: better none at all.
-    [[nodiscard, gnu::noinline]] Block &block_of(const Connection &connection) {
-        const size_t index = connection.block - 1u;
-        if (index >= block_count) __builtin_trap();
-        return blocks[index];
-    }
     [[nodiscard, gnu::noinline]] long socket_of(const Connection &connection) const {
         return &connection - connections;
     }
+    // The index of the first block that `owner` has, or block_count.
+    [[nodiscard, gnu::cold, gnu::noinline]] size_t find_block(const Connection *owner) const {
+        size_t index = 0;
+        while (index != block_count && block_owners[index] != owner) index++;
+        return index;
+    }
+    [[nodiscard, gnu::cold, gnu::noinline]] Block &block_of(const Connection &connection) {
+        const size_t index = find_block(&connection);
+        if (index == block_count) __builtin_trap();  // better no bytes than another connection's
+        return blocks[index];
+    }
 };
-static_assert(block_count < UINT16_MAX, "a block's index plus one is kept in 16 bits");
 
 constexpr uint32_t receiving_events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
 // If the connection has a block, it gives it back.
 [[gnu::cold, gnu::noinline]] void give_back_block(Worker &worker, Connection &connection) {
-    if (connection.block == 0) return;
-    worker.is_taken[connection.block - 1] = false;
-    connection.block = 0;
+    const size_t index = worker.find_block(&connection);
+    if (index != block_count) worker.block_owners[index] = nullptr;
 }
 
 // Waiting connections are accepted again.
@@ -1872,7 +1858,7 @@ constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
 }
 
 void close_connection(Worker &worker, Connection &connection) {
-    if (connection.block != 0) [[unlikely]]
+    if (connection.may_have_block()) [[unlikely]]
         give_back_block(worker, connection);
     connection.state = Connection::State::closed;
     worker.connection_count--;
@@ -1892,55 +1878,38 @@ void close_connection(Worker &worker, Connection &connection) {
     return size;
 }
 
-// Puts away what of the output and input buffers cannot be used yet. False if the connection had to be closed.
-[[nodiscard, gnu::cold, gnu::noinline]] bool hold_back(Worker &worker, Connection &connection, Bytes output,
-                                                       Bytes input) {
-    uint16_t index = 0;  // the first free one, so that few pages are in use
-    for (; worker.is_taken[index]; index++) {
-        if (index != block_count - 1) continue;
-        close_connection(worker, connection);
-        return false;
-    }
-    connection.block = index + 1;
-    Block *const block = worker.blocks + index;
-    worker.is_taken[index] = true;
-    block->output_begin = 0;
-    block->output_end = uint32_t(output.size);
-    block->input_end = uint32_t(input.size);
-    put(block->output, output);
-    put(block->input, input);
-    return true;
-}
-
 // Changes what the connection waits for. Closes it if that fails.
-[[nodiscard, gnu::cold]] bool watch_for(Worker &worker, Connection &connection, uint32_t events) {
+[[nodiscard, gnu::cold, gnu::noinline]] bool watch_for(Worker &worker, Connection &connection, uint32_t events) {
     if (epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.socket_of(connection), events) == 0) return true;
     close_connection(worker, connection);
     return false;
 }
 
-// Send has taken less than the first `size` bytes of the output buffer, or has answered with an error. The rest waits
-// in a block until the socket is writable, and so does `input`, unless the connection ends behind the rest; or the
-// connection is closed.
-[[gnu::cold, gnu::noinline]] void send_later(Worker &worker, Connection &connection, long sent, size_t size,
-                                             Bytes input, bool is_last) {
-    if (sent < 0 && sent != -EAGAIN && sent != -EINTR) return close_connection(worker, connection);
-    enter(worker, connection, is_last ? Connection::State::sending_last : Connection::State::sending);
-    const Bytes output{worker.output, size};
-    if (hold_back(worker, connection, output.after(sent < 0 ? 0 : size_t(sent)), input.first(is_last ? 0 : input.size)))
-        (void)watch_for(worker, connection, sending_events);  // closes if it fails: either way all is done here
+// Puts away what of the output and input buffers cannot be used yet. If there is output, the connection waits until the
+// socket is writable. Closes it if that cannot be had.
+[[gnu::cold, gnu::noinline]] void hold_back(Worker &worker, Connection &connection, Bytes output, Bytes input) {
+    const size_t index = worker.find_block(nullptr);  // the first free one, so that few pages are in use
+    if (index == block_count) return close_connection(worker, connection);
+    worker.block_owners[index] = &connection;
+    Block *const block = worker.blocks + index;
+    block->output_begin = 0;
+    block->output_end = uint32_t(output.size);
+    block->input_end = uint32_t(input.size);
+    put(block->output, output);
+    put(block->input, input);
+    if (output.size != 0) (void)watch_for(worker, connection, sending_events);  // nothing is left to do if it fails
 }
 
 // Throws away what arrives after the last answer, so that the answer is not destroyed by a reset (RFC 9112
 // section 9.6), until the peer closes or has sent too much.
 [[gnu::cold, gnu::noinline]] void linger(Worker &worker, Connection &connection) {
-    StoredContent &content = connection.content;
+    Content &content = connection.content;
     for (;;) {
         const long got = recv(worker.socket_of(connection), worker.input, input_size);
         if (got == -EINTR) continue;
         if (got == -EAGAIN) return;
-        if (got <= 0 || uint64_t(got) >= content.counts) return close_connection(worker, connection);
-        content.counts -= uint64_t(got);
+        if (got <= 0 || uint64_t(got) >= content.left) return close_connection(worker, connection);
+        content.left -= uint32_t(got);
     }
 }
 
@@ -1950,15 +1919,59 @@ void close_connection(Worker &worker, Connection &connection) {
         return close_connection(worker, connection);
     give_back_block(worker, connection);
     enter(worker, connection, Connection::State::lingering);
-    connection.content.counts = linger_limit;
+    connection.content.left = linger_limit;
     if (watch_for(worker, connection, receiving_events)) linger(worker, connection);
+}
+
+// What has arrived ends inside a request: in its content, or in its head, of which `input` has come. Its time runs from
+// its first byte on, so only a change of the state begins it anew.
+[[gnu::cold]] void await_rest(Worker &worker, Connection &connection, Bytes input) {
+    using enum Connection::State;
+    const bool is_content = connection.content.state != Content::State::none;
+    if (!is_content && input.size == 0) {  // empty lines are no part of a request, and bring no time
+        connection.state = idle;
+        return;
+    }
+    const Connection::State next = is_content ? receiving_content : receiving_head;
+    if (connection.state != next) enter(worker, connection, next);
+    if (!is_content) hold_back(worker, connection, {}, input);
+}
+
+// How far the input has been answered.
+enum class Progress : size_t {
+    all,       // to its end, or until the output buffer was full
+    to_rest,   // to a request that has not arrived whole
+    to_last,   // to the connection's last request
+    to_wrong,  // to one that is refused, which is the last one as well
+};
+
+// All that can be answered now is answered, in `size` bytes of the output buffer, of which send has taken `sent` or
+// answered with an error; `rest` of the input is left. What send has not taken waits in a block until the socket is
+// writable, and so does the rest, unless the connection ends behind it; or the connection is closed.
+[[gnu::cold, gnu::noinline]] void settle(Worker &worker, Connection &connection, Bytes rest, long sent, size_t size,
+                                         Progress progress, bool is_drained) {
+    const bool is_last = progress >= Progress::to_last;
+    if (sent != long(size)) {
+        if (sent < 0) {
+            if (sent != -EAGAIN && sent != -EINTR) return close_connection(worker, connection);
+            sent = 0;
+        }
+        enter(worker, connection, is_last ? Connection::State::sending_last : Connection::State::sending);
+        if (is_last) rest.size = 0;
+        hold_back(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), rest);
+    } else if (is_last) {
+        const bool peer_is_done = is_drained && rest.size == 0 && worker.drain_ticks == 0;
+        finish(worker, connection, progress == Progress::to_last && peer_is_done);
+    } else {
+        await_rest(worker, connection, rest);
+    }
 }
 
 // Takes one request, or what has arrived of it. A head is taken whole or not at all, content as far as it has arrived.
 [[nodiscard, gnu::always_inline]] inline Parse take_request(Connection &connection, Cursor &cursor, Answer &answer) {
     Exchange &exchange = connection.exchange;
-    Content content;
-    if (connection.content.state == Content::State::none) [[likely]] {
+    Content &content = connection.content;
+    if (content.state == Content::State::none) [[likely]] {
         Head head;
         const Taken taken = take_head(cursor, head);
         cursor.at = taken.at;
@@ -1972,16 +1985,8 @@ void close_connection(Worker &worker, Connection &connection) {
         content = begin_content(head);
         if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0) && cursor.at == cursor.end) [[unlikely]]
             answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n"_b);
-    } else {
-        content = connection.content.loaded();
     }
-    const Parse parse = take_content(cursor, content, [&](Bytes piece) { take_piece(exchange, piece); });
-    if (parse != Parse::complete) [[unlikely]] {
-        connection.content.store(content);
-        return parse;
-    }
-    connection.content.state = Content::State::none;
-    return Parse::complete;
+    return take_content(cursor, content, [&](Bytes piece) { take_piece(exchange, piece); });
 }
 
 // The one place that refuses a request: what follows it on the connection is not looked at any more.
@@ -1990,14 +1995,6 @@ void close_connection(Worker &worker, Connection &connection) {
     connection.exchange.manner.persistence = Exchange::Persistence::close;
     answer_status(connection.exchange, answer);
 }
-
-// How far the input has been answered.
-enum class Progress : size_t {
-    all,       // to its end, or until the output buffer was full
-    to_rest,   // to a request that has not arrived whole
-    to_last,   // to the connection's last request
-    to_wrong,  // to one that is refused, which is the last one as well
-};
 
 // Takes one request behind the other and composes the answers. `is_drained`: see serve().
 [[nodiscard, gnu::always_inline]] inline Progress answer_requests(const Worker &worker, Connection &connection,
@@ -2018,20 +2015,6 @@ enum class Progress : size_t {
     return Progress::all;
 }
 
-// What has arrived ends inside a request: in its content, or in its head, of which `input` has come. Its time runs from
-// its first byte on, so only a change of the state begins it anew.
-[[gnu::cold, gnu::noinline]] void await_rest(Worker &worker, Connection &connection, Bytes input) {
-    using enum Connection::State;
-    const bool is_content = connection.content.state != Content::State::none;
-    if (!is_content && input.size == 0) {  // empty lines are no part of a request, and bring no time
-        connection.state = idle;
-        return;
-    }
-    const Connection::State next = is_content ? receiving_content : receiving_head;
-    if (connection.state != next) enter(worker, connection, next);
-    if (!is_content) (void)hold_back(worker, connection, {}, input);  // closes if it fails: either way all is done here
-}
-
 // Answers all complete requests among the first `filled` bytes of the input buffer. `is_drained`: no more had arrived
 // when these were received. Whether the connection goes on receiving is then to be seen by its state.
 [[gnu::always_inline]] inline void serve(Worker &worker, Connection &connection, int socket, size_t filled,
@@ -2043,20 +2026,15 @@ enum class Progress : size_t {
         Answer answer{worker.output, worker.head};
         const Progress progress = answer_requests(worker, connection, cursor, is_drained, answer);
         const size_t size = size_t(answer.at - worker.output);
+        long sent = 0;
         if (size != 0) [[likely]] {
             connection.state = idle;
             connection.deadline = uint8_t(worker.ticks + timeouts[size_t(idle)]);
             level_branch_history();
-            const long sent = send(socket, worker.output, size);
-            if (sent != long(size)) [[unlikely]]
-                return send_later(worker, connection, sent, size, {cursor.at, cursor.left()},
-                                  progress >= Progress::to_last);
+            sent = send(socket, worker.output, size);
         }
-        if (progress != Progress::all) [[unlikely]] {
-            if (progress == Progress::to_rest) return await_rest(worker, connection, {cursor.at, cursor.left()});
-            const bool peer_is_done = is_drained && cursor.at == cursor.end && worker.drain_ticks == 0;
-            return finish(worker, connection, progress == Progress::to_last && peer_is_done);
-        }
+        if (sent != long(size) || progress != Progress::all) [[unlikely]]
+            return settle(worker, connection, {cursor.at, cursor.left()}, sent, size, progress, is_drained);
     } while (cursor.at != cursor.end);
 }
 
@@ -2103,8 +2081,8 @@ enum class Progress : size_t {
     do {
         long filled = long(waiting);
         if (waiting == 0) [[likely]] {
-            filled =
-                connection.block == 0 ? recv(socket, worker.input, input_size) : receive_behind(worker, connection);
+            filled = connection.state != Connection::State::receiving_head ? recv(socket, worker.input, input_size)
+                                                                           : receive_behind(worker, connection);
             if (filled <= 0) [[unlikely]] {
                 if (filled == -EINTR) continue;
                 if (filled != -EAGAIN) close_connection(worker, connection);
@@ -2173,29 +2151,18 @@ void put_head(char *at, uint64_t now) {
 [[gnu::cold, gnu::noinline]] void expire(Worker &worker, Connection &connection) {
     using enum Connection::State;
     const long socket = worker.socket_of(connection);
-    switch (connection.state) {
-    case closed:  // does not come here
-    case accepted:
-    case idle:
+    const Connection::State state = connection.state;
+    if (state <= idle) {
         if (has_input(socket)) return;  // its event is on the way
-        break;
-    case receiving_head:
-    case receiving_content: {
+    } else if (state <= receiving_head) {
         Answer answer{worker.output, worker.head};
         refuse_request(connection, answer, Status::request_timeout);
         give_back_block(worker, connection);  // of the head
         const size_t size = size_t(answer.at - worker.output);
         const long sent = send(socket, worker.output, size);
-        if (sent == long(size)) return finish(worker, connection, false);
-        return send_later(worker, connection, sent, size, {}, true);
-    }
-    case sending:
-    case sending_last:  // a reset, so that the kernel does not keep what the peer does not take either
-        static constexpr linger_option no_time{1, 0};
-        (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, no_time);  // cannot fail
-        break;
-    case lingering:
-        break;
+        return settle(worker, connection, {}, sent, size, Progress::to_wrong, false);
+    } else if (state <= sending_last) {  // a reset, so that the kernel does not keep what the peer does not take either
+        (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
     }
     close_connection(worker, connection);
 }
@@ -2203,17 +2170,21 @@ void put_head(char *at, uint64_t now) {
 // Expires all connections whose time is over. While the server drains, that of one between requests is over if it had
 // none for more than a second, and of every one when the grace is.
 [[gnu::cold, gnu::noinline]] void expire_overdue(Worker &worker) {
-    for (size_t group = 0; group < group_count; group++) {
-        if (worker.group_sizes[group] == 0) continue;
-        for (size_t member = 0; member < group_size; member++) {
-            Connection &connection = worker.connections[group * group_size + member];
-            if (connection.state == Connection::State::closed) continue;
-            const uint8_t left = uint8_t(connection.deadline - worker.ticks);
-            const bool is_between = connection.state <= Connection::State::idle;
-            const bool is_new = connection.state == Connection::State::accepted;
-            const bool is_unused = worker.drain_ticks > (is_new ? drain_first_ticks : drain_grace_ticks) ||
-                                   left + 1 < timeouts[size_t(connection.state)];
-            if (left == 0 || (worker.drain_ticks != 0 && is_between && is_unused)) expire(worker, connection);
+    using enum Connection::State;
+    Connection *connection = worker.connections;
+    for (const uint8_t group : worker.group_sizes) {
+        const Connection *const group_end = connection + group_size;
+        if (group == 0) connection += group_size;
+        for (; connection != group_end; connection++) {
+            const Connection::State state = connection->state;
+            if (state == closed) continue;
+            const uint8_t left = uint8_t(connection->deadline - worker.ticks);
+            if (left != 0) {
+                if (worker.drain_ticks == 0 || state > idle) continue;
+                const uint8_t grace_ticks = state == accepted ? drain_first_ticks : drain_grace_ticks;
+                if (worker.drain_ticks <= grace_ticks && left + 1 >= timeouts[size_t(state)]) continue;
+            }
+            expire(worker, *connection);
         }
     }
 }
@@ -2312,9 +2283,9 @@ inline bool accept_connections(Worker &worker) {
 
 [[noreturn, gnu::hot]] void run_worker(Worker &worker) {
     for (;;) {
-        const long count = epoll_wait(worker.epoll, worker.events, events_per_wait);
-        const epoll_event *const end = worker.events + count;
-        for (const epoll_event *event = worker.events; event < end; event++) {  // none on an error, which can only be EINTR
+        const epoll_event *event = worker.events;
+        // On an error, which can only be EINTR, there are none.
+        for (long left = epoll_wait(worker.epoll, worker.events, events_per_wait); left > 0; left--, event++) {
             const int descriptor = int(event->data);
             if (descriptor == worker.listener) {
                 (void)accept_connections(worker);

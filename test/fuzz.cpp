@@ -468,6 +468,7 @@ void check_prediction() {
 // occasion on which to look: what is reported is what is ready when epoll_pwait looks, and is watched for.
 
 Worker worker;
+const Connection *stranger;  // has all blocks, if the connection is to find none
 char output[sizeof predicted.output + sizeof predicted.output / 4];  // what the peer has received
 
 struct RunIsOver {};
@@ -663,7 +664,8 @@ private:
         if (size == 0) fail("an empty send");
         if (is_within(worker.output)) return;
         const Connection &connection = worker.connections[socket];
-        if (connection.block == 0 || !is_within(worker.block_of(connection).output)) fail("send outside of the output");
+        if (worker.find_block(&connection) == block_count || !is_within(worker.block_of(connection).output))
+            fail("send outside of the output");
         take_down_fence();  // the input that waits in the block may go back to the input buffer behind this
     }
 
@@ -854,10 +856,10 @@ void check_worker_at_rest() {
     if (worker.connection_count != 0) fail("a connection is still counted");
     for (const uint8_t size : worker.group_sizes)
         if (size != 0) fail("a connection is still counted in its group");
-    if (connection.state != Connection::State::closed || connection.block != 0) fail("a connection is left over");
+    if (connection.state != Connection::State::closed) fail("a connection is left over");
     if (worker.is_ticking || !worker.is_accepting) fail("the worker is not ready for the next connection");
-    for (const bool is_taken : worker.is_taken)
-        if (is_taken != script.is(Script::has_no_blocks)) fail("a block was not given back");
+    for (const Connection *owner : worker.block_owners)
+        if (owner != stranger) fail("a block was not given back");
 }
 
 // Takes `expected` off the output. False if the output ends before it, as it may where the connection has failed.
@@ -896,7 +898,8 @@ void check_output(Bytes rest) {
 
 void run(Cutting cutting) {
     script.cutting = cutting;
-    for (bool &is_taken : worker.is_taken) is_taken = script.is(Script::has_no_blocks);
+    stranger = script.is(Script::has_no_blocks) ? worker.connections : nullptr;
+    for (const Connection *&owner : worker.block_owners) owner = stranger;
     Kernel played;
     kernel = &played;
     try {

@@ -77,9 +77,7 @@ MEMBER(itimerspec, it_value, ::itimerspec, it_value);
 SIZE(rlimit64, ::rlimit64);
 MEMBER(rlimit64, rlim_cur, ::rlimit64, rlim_cur);
 MEMBER(rlimit64, rlim_max, ::rlimit64, rlim_max);
-SIZE(linger_option, ::linger);
-MEMBER(linger_option, on, ::linger, l_onoff);
-MEMBER(linger_option, seconds, ::linger, l_linger);
+static_assert(sizeof(::linger) == 2 * sizeof(int) && offsetof(::linger, l_onoff) == 0);  // see setsockopt()
 SIZE(sock_filter, ::sock_filter);
 MEMBER(sock_filter, code, ::sock_filter, code);
 MEMBER(sock_filter, jump_if_true, ::sock_filter, jt);
