@@ -939,29 +939,13 @@ struct Taken {
     Parse parse;
 };
 
-// At a byte that does not belong: the message is wrong, or it has not arrived any further.
-[[nodiscard, gnu::cold, gnu::noinline]] Taken incomplete_or_bad(Cursor cursor) {
-    return {cursor.at, cursor.at == cursor.end ? Parse::incomplete : refuse(Status::bad_request)};
-}
-
-// At a place where CRLF ought to stand and does not: the same question about its first byte that differs.
-[[nodiscard, gnu::cold, gnu::noinline]] Taken incomplete_or_no_crlf(Cursor cursor) {
-    if (*cursor.at == '\r') cursor.at++;
-    return incomplete_or_bad(cursor);
-}
-
-// The method, a token, and the space behind it.
-[[nodiscard, gnu::cold]] Taken take_method(Cursor cursor, Head &head) {
-    const char *const end = skip(Class::token, cursor.at);
-    const Bytes name{cursor.at, size_t(end - cursor.at)};
-    if (name.size == 0) {  // an empty line before the request (RFC 9112 section 2.2), half of one, or what is no method
-        if (stands_at(cursor.at, "\r\n")) return {cursor.at + 2, Parse::empty_line};
-        return incomplete_or_no_crlf(cursor);
+// The text of `form` but for the case of letters that are small there, and with any digit for a "0".
+[[nodiscard, gnu::cold, gnu::noinline]] Taken take_form(const char *at, const char *form) {
+    for (; *form != '\0'; form++, at++) {
+        const bool is_digit = *form == '0' && uint8_t(*at - '0') <= 9;
+        if (*at != *form && !is_digit && !(*form >= 'a' && (*at | 0x20) == *form)) return {at, Parse::incomplete};
     }
-    if (name.size > method_limit) return {cursor.at, refuse(Status::not_implemented)};  // RFC 9112 section 3
-    if (*end != ' ') return incomplete_or_bad({end, cursor.end});
-    head.method = Method(find_text(method_names, name));
-    return {end + 1, Parse::complete};
+    return {at, Parse::complete};
 }
 
 // Where a part of the target or of Host is to stop that begins at `start`, if `wrong` does not belong to it: there, if
@@ -1003,49 +987,55 @@ struct Taken {
 
 // A target in any form but origin-form (RFC 9112 section 3.2), up to its path. An authority that is the target's goes
 // before that of Host (section 3.2.2), but no route asks for either.
-[[nodiscard, gnu::cold]] Taken skip_to_path(Cursor cursor, const Head &head) {
-    const char *&at = cursor.at;
-    if (*at == '*' && head.method == Method::options) {  // asterisk-form
+[[nodiscard, gnu::cold]] Taken skip_to_path(const char *at, Method method) {
+    if (*at == '*' && method == Method::options) {  // asterisk-form
         if (at[1] == ' ') return {at, Parse::complete};
-        return incomplete_or_bad({at + 1, cursor.end});
+        return {at + 1, Parse::incomplete};
     }
-    constexpr Bytes scheme = "http://"_b;
-    if (head.method != Method::connect)  // it has authority-form, which is no more than that
-        for (size_t i = 0; i < scheme.size; i++, at++)
-            if (!is(Class::target, *at) || (*at | 0x20) != scheme.data[i]) return incomplete_or_bad(cursor);
+    if (method != Method::connect) {  // it has authority-form, which is no more than that
+        const Taken scheme = take_form(at, "http://");
+        if (scheme.parse != Parse::complete) return scheme;
+        at = scheme.at;
+    }
     const char *const end = skip_authority(at);
-    if (end == at || *at == ':') return incomplete_or_bad(cursor);  // no host
-    if (*end == '/' || *end == '?' || *end == ' ') return {end, Parse::complete};
-    return incomplete_or_bad({end, cursor.end});
+    if (end == at || *at == ':') return {at, Parse::incomplete};  // no host
+    return {end, *end == '/' || *end == '?' || *end == ' ' ? Parse::complete : Parse::incomplete};
 }
 
 // method SP request-target SP HTTP-version CRLF (RFC 9112 section 3)
-[[nodiscard, gnu::cold, gnu::noinline]] Taken take_request_line(Cursor cursor, Head &head) {
-    const char *const line = cursor.at;
-    const char *&at = cursor.at;
-    Taken taken = take_method(cursor, head);
-    at = taken.at;
-    if (taken.parse == Parse::complete && *at != '/') taken = skip_to_path(cursor, head);
-    if (taken.parse != Parse::complete) return taken;
+[[nodiscard, gnu::cold, gnu::noinline]] Taken take_request_line(const char *line, Head &head) {
+    const char *at = skip(Class::token, line);
+    const Bytes method{line, size_t(at - line)};
+    if (method.size == 0) {  // an empty line before the request (RFC 9112 section 2.2), half of one, or what is no method
+        Taken empty = take_form(line, "\r\n");
+        if (empty.parse == Parse::complete) empty.parse = Parse::empty_line;
+        return empty;
+    }
+    if (method.size > method_limit) return {line, refuse(Status::not_implemented)};  // RFC 9112 section 3
+    if (*at != ' ') return {at, Parse::incomplete};
+    head.method = Method(find_text(method_names, method));
+    if (*++at != '/') {
+        const Taken taken = skip_to_path(at, head.method);
+        if (taken.parse != Parse::complete) return taken;
+        at = taken.at;
+    }
 
-    head.target.data = taken.at;
-    at = skip_encoded(Class::target, taken.at);
+    head.target.data = at;
+    at = skip_encoded(Class::target, at);
     head.target.size = size_t(at - head.target.data);
     if (size_t(at - line) > request_line_limit) return {at, refuse(Status::uri_too_long)};
-    if (*at != ' ') return incomplete_or_bad(cursor);
-    at++;
 
-    constexpr Bytes form = "HTTP/d.d\r\n"_b;  // section 2.3
-    const char *const start = at;
-    for (size_t i = 0; i < form.size; i++, at++)
-        if (form.data[i] == 'd' ? uint8_t(*at - '0') > 9 : *at != form.data[i]) return incomplete_or_bad(cursor);
-    if (start[7] == '0') head.facts |= Head::is_http_1_0;
-    return {at, start[5] == '1' ? Parse::complete : refuse(Status::version_not_supported)};
+    Taken version = take_form(at, " HTTP/0.0\r\n");  // section 2.3
+    if (version.parse == Parse::complete) {
+        if (version.at[-3] == '0') head.facts |= Head::is_http_1_0;
+        if (version.at[-5] != '1') version.parse = refuse(Status::version_not_supported);
+    }
+    return version;
 }
 
 // The same, faster, for GET and POST, origin-form without percent-encoding, and HTTP/1.1.
-[[nodiscard, gnu::always_inline]] inline Taken take_common_request_line(Cursor cursor, Head &head) {
-    const char *at = cursor.at;
+[[nodiscard, gnu::always_inline]] inline Taken take_common_request_line(const char *line, Head &head) {
+    const char *at = line;
     const bool is_get = stands_at(at, "GET ");
     if (is_get || stands_at(at, "POST ")) [[likely]] {
         head.method = is_get ? Method::get : Method::post;
@@ -1053,10 +1043,10 @@ struct Taken {
         const char *const target = at;
         at = skip(Class::target, at);
         head.target = {target, size_t(at - target)};
-        if (*target == '/' && stands_at(at, " HTTP/1.1\r\n") && size_t(at - cursor.at) <= request_line_limit) [[likely]]
+        if (*target == '/' && stands_at(at, " HTTP/1.1\r\n") && size_t(at - line) <= request_line_limit) [[likely]]
             return {at + 11, Parse::complete};
     }
-    return take_request_line(cursor, head);
+    return take_request_line(line, head);
 }
 
 // The fields that say something about the message's framing or the connection: the first is a number, the others are
@@ -1121,8 +1111,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
 }
 
 // field-name ":" OWS field-value OWS CRLF (RFC 9112 section 5), as often as there are, and the empty line.
-[[nodiscard, gnu::always_inline]] inline Taken take_field_lines(Cursor cursor, Head &head) {
-    const char *&at = cursor.at;
+[[nodiscard, gnu::always_inline]] inline Taken take_field_lines(const char *at, Head &head) {
     for (;;) {
         if (stands_at(at, "\r\n")) return {at + 2, Parse::complete};
         const char *const name = at;
@@ -1131,7 +1120,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
         if (name_size == 0) [[unlikely]]
             break;
         if (*at != ':') [[unlikely]]
-            return incomplete_or_bad(cursor);
+            return {at, Parse::incomplete};
         const char *const value = ++at;
         bool is_known = false;
         if (name_size == 4 && (load<uint32_t>(name) | 0x20202020) == load<uint32_t>("host")) {
@@ -1155,7 +1144,8 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
         if (parse != Parse::complete) [[unlikely]]
             return {at, parse};
     }
-    return incomplete_or_no_crlf(cursor);
+    if (*at == '\r') at++;
+    return {at, Parse::incomplete};
 }
 
 // The one place that decides where a request ends (RFC 9112 section 6.3). It prefers refusing to guessing: whatever
@@ -1173,13 +1163,14 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
     return Parse::complete;
 }
 
-// How the parsing of the head at `start` ends that has come as far as `taken`, unless it is complete and says nothing
+// How the parsing of the head at `head_at` ends that has come as far as `taken`, unless it is complete and says nothing
 // but its Host. If the head is incomplete, its place is its start. Whatever is wrong behind head_limit, the limit is
 // what the head is refused for: it would be, if it arrived slowly.
-[[nodiscard, gnu::hot, gnu::noinline]] Taken conclude(const char *start, Taken taken, Head &head) {
-    if (size_t(taken.at - start) > head_limit && taken.parse != refuse(Status::uri_too_long))
+[[nodiscard, gnu::hot, gnu::noinline]] Taken conclude(Cursor head_at, Taken taken, Head &head) {
+    if (taken.parse == Parse::incomplete && taken.at != head_at.end) taken.parse = refuse(Status::bad_request);
+    if (size_t(taken.at - head_at.at) > head_limit && taken.parse != refuse(Status::uri_too_long))
         taken.parse = refuse(Status::fields_too_large);
-    if (taken.parse == Parse::incomplete) taken.at = start;
+    if (taken.parse == Parse::incomplete) taken.at = head_at.at;
     if (taken.parse == Parse::complete)
         taken.parse = head.says(Head::has_host | Head::is_http_1_0) ? decide_framing(head)  // section 3.2
                                                                     : refuse(Status::bad_request);
@@ -1188,11 +1179,11 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
 
 // The request head at `cursor`. If it is incomplete, the answer is its start; an empty line before it is taken alone.
 [[nodiscard, gnu::always_inline]] inline Taken take_head(Cursor cursor, Head &head) {
-    Taken taken = take_common_request_line(cursor, head);
+    Taken taken = take_common_request_line(cursor.at, head);
     if (taken.parse == Parse::complete) [[likely]]
-        taken = take_field_lines({taken.at, cursor.end}, head);
+        taken = take_field_lines(taken.at, head);
     if (taken.parse != Parse::complete || size_t(taken.at - cursor.at) > head_limit || head.facts != Head::has_host)
-        taken = conclude(cursor.at, taken, head);
+        taken = conclude(cursor, taken, head);
     return taken;
 }
 
