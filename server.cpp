@@ -957,8 +957,8 @@ struct Taken {
 // From `at` on, the first byte that is neither of the class nor percent-encoded (RFC 3986 section 2.1).
 [[nodiscard, gnu::cold, gnu::noinline]] const char *skip_encoded(Class kind, const char *at) {
     while (*(at = skip(kind, at)) == '%') {
-        for (size_t i = 1; i <= 2; i++)
-            if (!is(Class::hex_digit, at[i])) return stop_of(at, at + i);
+        const char *const end = skip(Class::hex_digit, at + 1);
+        if (end < at + 3) return stop_of(at, end);
         at += 3;
     }
     return at;
