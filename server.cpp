@@ -1006,7 +1006,8 @@ struct Taken {
 [[nodiscard, gnu::cold, gnu::noinline]] Taken take_request_line(const char *line, Head &head) {
     const char *at = skip(Class::token, line);
     const Bytes method{line, size_t(at - line)};
-    if (method.size == 0) {  // an empty line before the request (RFC 9112 section 2.2), half of one, or what is no method
+    if (method.size ==
+        0) {  // an empty line before the request (RFC 9112 section 2.2), half of one, or what is no method
         Taken empty = take_form(line, "\r\n");
         if (empty.parse == Parse::complete) empty.parse = Parse::empty_line;
         return empty;
@@ -1300,18 +1301,21 @@ consteval bool chunk_steps_are_in_order() {
 }
 static_assert(chunk_steps_are_in_order(), "the steps of a state stand together");
 
-// One byte of what stands around the chunks' data. Complete means that the byte was right, not that the content is.
-[[nodiscard, gnu::cold, gnu::noinline]] Parse take_chunk_byte(Content &content, char byte) {
+// The byte `at`, of what stands around the chunks' data. Complete means that it was right, not that the content is.
+[[nodiscard, gnu::cold, gnu::noinline]] Parse take_chunk_byte(Content &content, const char *at) {
     const Content::State from = content.state;
     const ChunkStep *step = chunk_steps + chunk_index.first[size_t(from)];
     for (;; step++) {
         if (step->from != from) return refuse(Status::bad_request);
-        if (step->match >= 0x80 ? is(Class(step->match - 0x80), byte) : char(step->match) == byte) break;
+        const Class kind = Class(step->match & 0x7f);
+        if (step->match < 0x80 ? char(step->match) == *at
+                               : (kind == Class::field_value ? skip_field_value(at) : skip(kind, at)) != at)
+            break;
     }
     content.state = step->to;
     bool is_overhead = content.state >= At::extension_gap;
     if (content.state == At::size) {
-        const uint32_t size = content.left * 16 + hex_value(byte);
+        const uint32_t size = content.left * 16 + hex_value(*at);
         if (size > content.budget) return refuse(Status::content_too_large);
         content.left = size;
         is_overhead = size == 0 && from != At::size_start;  // leading zeros have no other bound
@@ -1368,7 +1372,7 @@ template <typename TakePiece>
         } else if (const char *const at = skip_common_chunk_bytes(content, cursor.at); at != cursor.at) [[likely]] {
             cursor.at = at;
         } else {
-            const Parse parse = take_chunk_byte(content, *cursor.at);
+            const Parse parse = take_chunk_byte(content, cursor.at);
             if (parse != Parse::complete) return parse;
             cursor.at++;
         }
