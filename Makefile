@@ -1,8 +1,9 @@
 # Names for tasks; build.sh owns how the server is built.
-.PHONY: all test fuzz crosscheck soak bench count size asm lint clean
+.PHONY: all test fuzz crosscheck soak bench chart count size asm lint clean
 
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 600
+RESULTS ?= test/charts/bench.json
 
 all: server
 
@@ -44,6 +45,10 @@ soak: server
 # in one. See test/bench.py for its settings.
 bench: server
 	python3 test/bench.py
+
+# The README's charts and figures from the results of an earlier run.
+chart:
+	python3 test/chart.py $(RESULTS) test/charts README.md
 
 # Instructions per request, by valgrind.
 count:

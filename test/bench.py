@@ -16,10 +16,12 @@ no connection at all (asleep). The last three are not about speed, but about wha
 part in idle and asleep, nor at 16,000 connections, where only the baseline is measured. Counts for which there are not
 enough descriptors (ulimit -Hn) are left out.
 
-Prints tables as it goes; then writes all runs, their medians and the machine's description to JSON, and what a chart
-needs to chart.tsv beside it. Exit status 1 after one line that says why: a tool or a server is missing or does not do
-its part, or mote's threads ran while there was no connection. A run with errors is shown, and ends nothing. One in which
-wrk has not made all its connections is repeated once; if it fails again, the row is left out, and the status is 1.
+Prints tables as it goes; then writes all runs, their medians and the machine's description to JSON, and draws charts
+(test/chart.py): those of the README in test/charts/, or beside JSON if any of the settings below is given or nginx is
+missing, for then the figures are others. Exit status 1 after one line that says why: a tool or a server is missing or
+does not do its part, or mote's threads ran while there was no connection. A run with errors is shown, and ends nothing.
+One in which wrk has not made all its connections is repeated once; if it fails again, the row is left out, and the
+status is 1.
 
 Environment, all optional:
   ROUNDS       how often every server has its turn (8; at idle and asleep no more than 3)
@@ -45,6 +47,8 @@ import sys
 import tempfile
 import time
 
+import chart
+
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
@@ -55,6 +59,8 @@ ALL_PROFILES = "baseline pipelined short fixed idle asleep"
 PROFILES = os.environ.get("PROFILES", ALL_PROFILES).split()
 JSON = pathlib.Path(os.environ.get("JSON", ROOT / ".bench" / "results.json"))
 SERVER = os.environ.get("SERVER", str(ROOT / "server"))
+HAS_SETTINGS = any(map(os.environ.get, ("ROUNDS", "SECONDS", "CONNECTIONS", "PROFILES", "JSON", "SERVER", "QUICK")))
+CHARTS = JSON.parent if HAS_SETTINGS or not shutil.which("nginx") else HERE / "charts"
 MANY = 10000  # connections from which on wrk needs seconds to make them: only the baseline, and without nginx
 MANY_SECONDS = 4
 SPARE_DESCRIPTORS = 100  # what wrk and the servers need besides connections
@@ -321,6 +327,7 @@ def first_line(*command):
 
 
 def describe_machine(folder):
+    programs = {"floor": folder / "floor", "mote": SERVER, "nginx": shutil.which("nginx")}
     model = next((line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
                  platform.machine())
     return {"date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes"), "cpu": model,
@@ -328,33 +335,30 @@ def describe_machine(folder):
             "compiler": first_line("g++", "--version"),
             "wrk": first_line("wrk", "--version").removeprefix("wrk ").partition(" ")[0],
             "nginx": first_line("nginx", "-v").rpartition("/")[2] if shutil.which("nginx") else None,
-            "binary_bytes": {"floor": os.stat(folder / "floor").st_size, "mote": os.stat(SERVER).st_size}}
+            "binary_bytes": {name: os.stat(program).st_size for name, program in programs.items() if program}}
 
 
-def medians(results):
-    """Of every figure that all runs have."""
-    keys = [key for key, value in results[0].items() if isinstance(value, (int, float))]
-    figures = {key: statistics.median(result[key] for result in results) for key in keys}
-    figures["switches"] = [statistics.median(kind) for kind in zip(*(result["switches"] for result in results))]
+def summary(results):
+    """Medians, lowest and highest of every figure that all runs have."""
+    keys = [key for key in results[0] if all(isinstance(result[key], (int, float)) for result in results)]
+    figures = {name: {key: of(result[key] for result in results) for key in keys}
+               for name, of in (("medians", statistics.median), ("lowest", min), ("highest", max))}
+    figures["medians"]["switches"] = [statistics.median(kind)
+                                      for kind in zip(*(result["switches"] for result in results))]
     return figures
 
 
 def write_results(machine, measured):
     """`measured`: profile, connections and runs of each row of the tables."""
-    rows = [{"profile": profile, "connections": connections, "server": name, "medians": medians(results),
-             "rounds": results} for profile, connections, runs in measured for name, results in runs.items()]
+    rows = [{"profile": profile, "connections": connections, "server": name, **summary(runs_of_one),
+             "rounds": runs_of_one} for profile, connections, runs in measured for name, runs_of_one in runs.items()]
+    results = {"machine": machine, "rounds": ROUNDS, "seconds": SECONDS, "quick": QUICK, "rows": rows}
     JSON.parent.mkdir(parents=True, exist_ok=True)
-    JSON.write_text(json.dumps({"machine": machine, "rounds": ROUNDS, "seconds": SECONDS, "quick": QUICK, "rows": rows},
-                               indent=1) + "\n")
-    with open(JSON.parent / "chart.tsv", "w", encoding="utf-8") as chart:
-        print("profile", "connections", "server", "requests_per_s", "cpu_ns", "peak_kib", "ratio", "binary_bytes",
-              sep="\t", file=chart)
-        for row in rows:
-            figures = row["medians"]
-            if "cpu_ns" in figures:  # nginx is more than one file, so it has no size to compare
-                print(row["profile"], row["connections"], row["server"],
-                      *(round(figures[key]) for key in ("rate", "cpu_ns", "peak_kib")), f"{figures['ratio']:.3f}",
-                      machine["binary_bytes"].get(row["server"], ""), sep="\t", file=chart)
+    JSON.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"\nall runs: {JSON}")
+    if chart.is_enough(results):
+        chart.draw(results, CHARTS)
+        print(f"charts: {CHARTS}")
 
 
 def check_settings():
@@ -434,7 +438,6 @@ def main():
     left_out = [profile for profile, _, runs in measured if not runs]
     measured = [row for row in measured if row[2]]
     write_results(machine, measured)
-    print(f"\nall runs: {JSON}; for a chart: {JSON.parent / 'chart.tsv'}")
     for profile, _, runs in measured:
         if profile == "asleep" and any(sum(result["switches"]) for result in runs["mote"]):
             raise SystemExit("bench: mote ran while there was no connection")
