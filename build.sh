@@ -49,24 +49,23 @@ if [[ $("${compiler[@]}" --version) != *clang* ]]; then
   if [[ $machine == x86_64* ]]; then flags+=(-malign-data=abi); fi # no padding between constants
   flags+=(
     -fno-move-loop-invariants # a constant is cheaper to load again than to keep in a register that must be saved
-    -fipa-pta                 # knows better which values need not be loaded again
     # The rest makes shorter code, as measured, and not slower.
     -fno-tree-forwprop
     -fno-expensive-optimizations
-    -fno-early-inlining
     -fno-caller-saves
     -fno-tree-dominator-opts
     -fno-tree-fre
     -fno-tree-pre
-    -fno-tree-tail-merge
     -fno-ipa-modref
     -fconserve-stack
-    -fno-forward-propagate
     -fno-if-conversion
     -fno-code-hoisting
     -fno-schedule-insns2
     -fno-tree-coalesce-vars
-    -fno-optimize-sibling-calls
+    -fno-ira-hoist-pressure
+    -fno-shrink-wrap
+    -fno-lra-remat
+    -fweb
   )
 fi
 # Shorter still, where the compiler knows it: g++ does from version 12 on.
