@@ -89,14 +89,18 @@ enum class Sys : long {
     mmap = 9,
     rt_sigprocmask = 14,
     madvise = 28,
+    dup = 32,
+    getpid = 39,
     socket = 41,
     sendto = 44,
     recvfrom = 45,
     shutdown = 48,
     bind = 49,
     listen = 50,
+    getsockname = 51,
     setsockopt = 54,
     clone = 56,
+    fcntl = 72,
     geteuid = 107,
     setgroups = 116,
     setresuid = 117,
@@ -133,6 +137,8 @@ enum class Sys : long {
     epoll_create1 = 20,
     epoll_ctl = 21,
     epoll_pwait = 22,
+    dup = 23,
+    fcntl = 25,
     close = 57,
     write = 64,
     timerfd_create = 85,
@@ -147,10 +153,12 @@ enum class Sys : long {
     setresgid = 149,
     setgroups = 159,
     prctl = 167,
+    getpid = 172,
     geteuid = 175,
     socket = 198,
     bind = 200,
     listen = 201,
+    getsockname = 204,
     sendto = 206,
     recvfrom = 207,
     setsockopt = 208,
@@ -358,12 +366,15 @@ asm(".globl _start\n"
 
 // The kernel's constants, by its names and in its headers' groups.
 constexpr long EINTR = 4, EAGAIN = 11, EINVAL = 22, EMFILE = 24, ENOBUFS = 105;
-constexpr int AF_INET = 2, SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000;
+constexpr int AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, F_SETFL = 4, O_NONBLOCK = 04000;
+constexpr int SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000;
 constexpr int SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_LINGER = 13, SO_REUSEPORT = 15;
-constexpr int IPPROTO_IP = 0, IP_MINTTL = 21, IPPROTO_TCP = 6, TCP_NODELAY = 1, MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000,
-              SHUT_WR = 1;
-constexpr uint32_t EPOLLIN = 0x1, EPOLLPRI = 0x2, EPOLLOUT = 0x4, EPOLLRDHUP = 0x2000, EPOLLET = 1u << 31;
-constexpr int EPOLL_CTL_ADD = 1, EPOLL_CTL_MOD = 3;
+constexpr int IPPROTO_IP = 0, IP_MINTTL = 21, IPPROTO_TCP = 6, TCP_NODELAY = 1;
+constexpr int IPPROTO_IPV6 = 41, IPV6_V6ONLY = 26, IPV6_MINHOPCOUNT = 73;
+constexpr int MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1;
+constexpr uint32_t EPOLLIN = 0x1, EPOLLPRI = 0x2, EPOLLOUT = 0x4, EPOLLRDHUP = 0x2000;
+constexpr uint32_t EPOLLEXCLUSIVE = 1u << 28, EPOLLET = 1u << 31;
+constexpr int EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3;
 constexpr unsigned long CLONE_VM = 0x100, CLONE_FS = 0x200, CLONE_FILES = 0x400, CLONE_SIGHAND = 0x800,
                         CLONE_THREAD = 0x10000, CLONE_SYSVSEM = 0x40000;
 constexpr long PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000;
@@ -375,11 +386,12 @@ constexpr long SECCOMP_SET_MODE_FILTER = 1, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4;
 constexpr uint32_t SECCOMP_RET_KILL_PROCESS = 0x80000000, SECCOMP_RET_ALLOW = 0x7fff0000;
 constexpr long LANDLOCK_CREATE_RULESET_VERSION = 1;
 
-struct sockaddr_in {
-    uint16_t sin_family;
-    uint16_t sin_port;  // network byte order
-    uint32_t sin_addr;  // network byte order
-    uint8_t sin_zero[8];
+struct sockaddr_inet {  // struct sockaddr_in or sockaddr_in6
+    uint16_t family;
+    uint16_t port;    // network byte order, as the addresses
+    uint8_t ipv4[4];  // where an IPv6 address has its flow information
+    uint8_t ipv6[16];
+    uint32_t scope;
 };
 struct timespec {
     int64_t tv_sec;
@@ -421,6 +433,13 @@ struct Word {
     template <typename Pointed> Word(Pointed *pointer) : value(address(pointer)) {}
 };
 
+// Whatever the register holds: for an argument that nobody looks at.
+[[gnu::always_inline]] inline Word unused() {
+    long value;
+    asm volatile("" : "=r"(value));
+    return value;
+}
+
 // A socket is a long here, for that is what the kernel takes: handing it on costs no conversion.
 
 // Bytes received, 0 at the peer's end of stream, or -errno.
@@ -452,9 +471,6 @@ struct Word {
 [[nodiscard, gnu::cold, gnu::noinline]] long setsockopt(long socket, int level, int option, int value) {
     const int values[] = {value, 0};
     return trap(Sys::setsockopt, socket, level, option, address(values), sizeof values);
-}
-[[nodiscard]] inline long bind(int socket, const sockaddr_in &to) {
-    return trap(Sys::bind, socket, address(&to), sizeof to);
 }
 // `data` comes back with every event of `descriptor`; here it is always the descriptor itself.
 [[nodiscard, gnu::noinline]] long epoll_ctl(int epoll, int operation, long descriptor, uint32_t events) {
@@ -494,7 +510,12 @@ struct Word {
 [[nodiscard]] inline long wait_for_signal(const sigset &signals, const timespec *limit) {
     return trap(Sys::rt_sigtimedwait, address(&signals), 0, address(limit), sizeof signals);
 }
-[[nodiscard]] inline uint32_t geteuid() { return uint32_t(trap(Sys::geteuid, 0)); }
+// The family decides how much of `to` is looked at.
+[[nodiscard]] inline long bind(long socket, const sockaddr_inet &to) {
+    return trap(Sys::bind, socket, address(&to), sizeof to);
+}
+[[nodiscard]] inline long getpid() { return trap(Sys::getpid, unused().value); }
+[[nodiscard]] inline uint32_t geteuid() { return uint32_t(trap(Sys::geteuid, unused().value)); }
 [[nodiscard, gnu::noinline]] long prctl(int option, long value) { return trap(Sys::prctl, option, value, 0, 0, 0); }
 [[nodiscard]] inline long seccomp(long operation, long flags, const void *argument) {
     return trap(Sys::seccomp, operation, flags, address(argument));
@@ -746,17 +767,16 @@ static_assert(sizeof(Vector) <= overread);
     for (; *texts != '\0'; count++) texts = text_at(texts, 1);
     return count;
 }
-[[nodiscard, gnu::cold, gnu::noinline]] constexpr Bytes bytes_of(const char *text) {
+[[nodiscard, gnu::cold]] constexpr Bytes bytes_of(const char *text) {
     size_t size = 0;
     while (text[size] != '\0') size++;
     return {text, size};
 }
-// Which text of the list `bytes` are, or the number of texts there are.
-[[nodiscard, gnu::cold, gnu::noinline]] size_t find_text(const char *texts, Bytes bytes) {
-    size_t index = 0;
-    for (; *texts != '\0'; texts = text_at(texts, 1), index++)
-        if (bytes_of(texts) == bytes) break;
-    return index;
+// Whether `text` is the word that stands at `at`, up to `end`.
+[[nodiscard, gnu::cold, gnu::noinline]] bool is_word(const char *at, const char *text, char end) {
+    while (*text != '\0')
+        if (*text++ != *at++) return false;
+    return *at == end;
 }
 
 // value / 10, by the multiplication that an optimising compiler would choose: it is too long for one that optimises
@@ -792,8 +812,8 @@ template <size_t size> [[gnu::always_inline]] inline char *put(char *at, const c
     return at + (size - 1);
 }
 [[gnu::noinline]] char *put(char *at, Bytes text) {
-    for (size_t i = 0; i < text.size; i++) *at++ = text.data[i];
-    return at;
+    __builtin_memcpy(at, text.data, text.size);
+    return at + text.size;
 }
 
 // Writes `text` up to its NUL, or text_limit bytes of it; returns the end.
@@ -805,7 +825,8 @@ constexpr size_t text_limit = 255;
 
 // Writes `form`, in which each "$" stands for the text and each "#" for the number that comes next in the words.
 // Returns the end.
-[[gnu::cold, gnu::noinline]] char *compose(char *at, const char *form, Word a, Word b, Word c, Word d) {
+[[gnu::cold, gnu::noinline]] char *compose(char *at, const char *form, Word a = unused(), Word b = unused(),
+                                           Word c = unused(), Word d = unused()) {
     const Word words[] = {a, b, c, d};
     const Word *word = words;
     char digits[digits_limit + 1];
@@ -1014,7 +1035,9 @@ struct Taken {
     }
     if (method.size > method_limit) return {line, refuse(Status::not_implemented)};  // RFC 9112 section 3
     if (*at != ' ') return {at, Parse::incomplete};
-    head.method = Method(find_text(method_names, method));
+    uint8_t place = 0;
+    for (const char *name = method_names; *name != '\0' && !is_word(line, name, ' '); name = text_at(name, 1)) place++;
+    head.method = Method(place);
     if (*++at != '/') {
         const Taken taken = skip_to_path(at, head.method);
         if (taken.parse != Parse::complete) return taken;
@@ -1167,7 +1190,7 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
 // How the parsing of the head at `head_at` ends that has come as far as `taken`, unless it is complete and says nothing
 // but its Host. If the head is incomplete, its place is its start. Whatever is wrong behind head_limit, the limit is
 // what the head is refused for: it would be, if it arrived slowly.
-[[nodiscard, gnu::hot, gnu::noinline]] Taken conclude(Cursor head_at, Taken taken, Head &head) {
+[[nodiscard, gnu::hot]] Taken conclude(Cursor head_at, Taken taken, Head &head) {
     if (taken.parse == Parse::incomplete && taken.at != head_at.end) taken.parse = refuse(Status::bad_request);
     if (size_t(taken.at - head_at.at) > head_limit && taken.parse != refuse(Status::uri_too_long))
         taken.parse = refuse(Status::fields_too_large);
@@ -1467,8 +1490,8 @@ struct Answer {
 
     // A whole response with `content`.
     [[maybe_unused]] void text(Bytes content) {
-        if (content.size > answer_content_limit) return status(Status::internal_server_error, "");
-        at = put(compose(at + head_size, "#\r\n\r\n", content.size, 0, 0, 0), content);
+        if (content.size > answer_content_limit) return status(Status::internal_server_error, 0);
+        at = put(compose(at + head_size, "#\r\n\r\n", content.size), content);
     }
 
     // A whole response with an integer, given in two's complement, as its content.
@@ -1488,13 +1511,19 @@ struct Answer {
         at = to + size;
     }
 
-    // A whole response that no route gives. `field_line`, if any, is one of its own. An error has its reason as its
-    // content, so that a person sees something.
-    [[gnu::cold]] void status(Status status, const char *field_line) {
+    // A whole response that no route gives, with an Allow field (RFC 9110 section 10.2.1) if there are `methods`, one bit
+    // each. An error has its reason as its content, so that a person sees something.
+    [[gnu::cold]] void status(Status status, unsigned methods) {
         const char *const reason = text_at(status_texts, size_t(status));
         const char *const content = status == Status::options ? "" : reason;
-        at = compose(at, "HTTP/1.1 $$#\r\n$\r\n", reason, head + status_line_size, bytes_of(content).size, field_line);
-        at = put_text(at, content);
+        char *to = compose(at, "HTTP/1.1 $$#\r\n", reason, head + status_line_size, bytes_of(content).size);
+        if (methods != 0) {
+            to = put_text(to, "Allow: ");
+            for (const char *name = method_names; methods != 0; name = text_at(name, 1), methods >>= 1)
+                if ((methods & 1) != 0) to = compose(to, "$, ", name);
+            to = put_text(to - 2, "\r\n");
+        }
+        at = compose(to, "\r\n$", content);
     }
 
     // Makes of the response that begins at `begin` the one for an exchange that is not plain: adds a Connection field,
@@ -1520,7 +1549,7 @@ struct Answer {
 void answer_ok(const Exchange &, Answer &answer) { answer.text<"ok">(); }
 
 // Adds the integer that the bytes from `value` up to the next "&" are, or nothing. Returns where they end.
-[[nodiscard, gnu::cold, gnu::noinline]] const char *add_value(Exchange &exchange, const char *value, const char *end) {
+[[nodiscard, gnu::cold]] const char *add_value(Exchange &exchange, const char *value, const char *end) {
     const char *at = value;
     while (at != end && *at != '&') at++;
     Integer integer{};
@@ -1686,19 +1715,10 @@ void take_piece(Exchange &exchange, Bytes piece) {
 }
 
 [[gnu::cold, gnu::noinline]] void answer_status(const Exchange &exchange, Answer &answer) {
-    char allow[allow_size_limit];
-    char *end = allow;
-    if (exchange.manner.status == Status::method_not_allowed ||
-        exchange.manner.status == Status::options) {  // RFC 9110 section 10.2.1
-        end = put_text(end, "Allow: ");
-        unsigned methods = allowed_methods.rows[exchange.route];
-        for (size_t method = 0; methods != 0; method++, methods >>= 1)
-            if ((methods & 1) != 0) end = compose(end, "$, ", text_at(method_names, method), 0, 0, 0);
-        end = put_text(end - 2, "\r\n");
-    }
-    *end = '\0';
     char *const begin = answer.at;
-    answer.status(exchange.manner.status, allow);
+    const Status status = exchange.manner.status;
+    const bool has_allow = status == Status::method_not_allowed || status == Status::options;
+    answer.status(status, has_allow ? allowed_methods.rows[exchange.route] : 0);
     answer.amend(exchange, begin);
 }
 
@@ -1725,7 +1745,8 @@ void take_piece(Exchange &exchange, Bytes piece) {
 // ---- Connections -----------------------------------------------------------------------------------------------
 // The state of one connection and every transition it can make. A connection belongs to one worker, which alone
 // touches it. It owns a block only while it holds something back: a partial head, or output that the peer does not
-// take and the input behind it. Whatever leaves a connection closed goes through close_connection.
+// take and the input behind it. What takes a transition says whether the connection goes on; where it does not, the one
+// who asked for it calls close_connection.
 
 struct Connection {
     enum class State : uint8_t {
@@ -1787,6 +1808,7 @@ struct Process {
     int last_listener;         // the workers' listeners have been made one behind the other
     uint32_t running_workers;  // those that have not drained yet; atomic, relaxed: it tells of nothing but itself
     bool is_sandboxed;
+    bool is_inherited;  // the listener is not ours alone
 };
 
 // All that a worker works with, laid out once and never moved. The kernel maps it zeroed, page by page on first use.
@@ -1831,6 +1853,8 @@ struct alignas(4096) Worker {
     }
 };
 
+// A connection wakes one worker up, where the listener is everybody's.
+constexpr uint32_t listening_events = EPOLLIN | EPOLLEXCLUSIVE;
 constexpr uint32_t receiving_events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
@@ -1840,10 +1864,9 @@ constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
     if (index != block_count) worker.block_owners[index] = nullptr;
 }
 
-// Waiting connections are accepted again.
+// Waiting connections are accepted again; if the kernel cannot do that now, the clock tries it again.
 [[gnu::cold, gnu::noinline]] void resume_accepting(Worker &worker) {
-    worker.is_accepting = true;
-    (void)epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.listener, EPOLLIN);  // a registered pair cannot fail
+    worker.is_accepting = epoll_ctl(worker.epoll, EPOLL_CTL_ADD, worker.listener, listening_events) == 0;
 }
 
 // From now on the connection is in `state`, and has the time that this state has.
@@ -1873,18 +1896,18 @@ void close_connection(Worker &worker, Connection &connection) {
     return size;
 }
 
-// Changes what the connection waits for. Closes it if that fails.
-[[nodiscard, gnu::cold, gnu::noinline]] bool watch_for(Worker &worker, Connection &connection, uint32_t events) {
-    if (epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.socket_of(connection), events) == 0) return true;
-    close_connection(worker, connection);
-    return false;
+// Changes what the connection waits for. Returns whether it goes on.
+[[nodiscard, gnu::cold, gnu::noinline]] bool watch_for(const Worker &worker, const Connection &connection,
+                                                       uint32_t events) {
+    return epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.socket_of(connection), events) == 0;
 }
 
 // Puts away what of the output and input buffers cannot be used yet. If there is output, the connection waits until the
-// socket is writable. Closes it if that cannot be had.
-[[gnu::cold, gnu::noinline]] void hold_back(Worker &worker, Connection &connection, Bytes output, Bytes input) {
+// socket is writable. Returns whether it goes on.
+[[nodiscard, gnu::cold, gnu::noinline]] bool hold_back(Worker &worker, Connection &connection, Bytes output,
+                                                       Bytes input) {
     const size_t index = worker.find_block(nullptr);  // the first free one, so that few pages are in use
-    if (index == block_count) return close_connection(worker, connection);
+    if (index == block_count) return false;
     worker.block_owners[index] = &connection;
     Block *const block = worker.blocks + index;
     block->output_begin = 0;
@@ -1892,44 +1915,44 @@ void close_connection(Worker &worker, Connection &connection) {
     block->input_end = uint32_t(input.size);
     put(block->output, output);
     put(block->input, input);
-    if (output.size != 0) (void)watch_for(worker, connection, sending_events);  // nothing is left to do if it fails
+    return output.size == 0 || watch_for(worker, connection, sending_events);
 }
 
 // Throws away what arrives after the last answer, so that the answer is not destroyed by a reset (RFC 9112
-// section 9.6), until the peer closes or has sent too much.
-[[gnu::cold, gnu::noinline]] void linger(Worker &worker, Connection &connection) {
+// section 9.6), until the peer closes or has sent too much. Returns whether the connection goes on.
+[[nodiscard, gnu::cold, gnu::noinline]] bool linger(Worker &worker, Connection &connection) {
     Content &content = connection.content;
     for (;;) {
         const long got = recv(worker.socket_of(connection), worker.input, input_size);
         if (got == -EINTR) continue;
-        if (got == -EAGAIN) return;
-        if (got <= 0 || uint64_t(got) >= content.left) return close_connection(worker, connection);
+        if (got <= 0) return got == -EAGAIN;
+        if (uint64_t(got) >= content.left) return false;
         content.left -= uint32_t(got);
     }
 }
 
-// The last answer has been sent whole. `peer_is_done`: it asked for the end and has sent nothing behind that.
-[[gnu::cold, gnu::noinline]] void finish(Worker &worker, Connection &connection, bool peer_is_done) {
-    if (peer_is_done || shutdown(worker.socket_of(connection), SHUT_WR) != 0)
-        return close_connection(worker, connection);
+// The last answer has been sent whole. `peer_is_done`: it asked for the end and has sent nothing behind that. Returns
+// whether the connection goes on.
+[[nodiscard, gnu::cold, gnu::noinline]] bool finish(Worker &worker, Connection &connection, bool peer_is_done) {
+    if (peer_is_done || shutdown(worker.socket_of(connection), SHUT_WR) != 0) return false;
     give_back_block(worker, connection);
     enter(worker, connection, Connection::State::lingering);
     connection.content.left = linger_limit;
-    if (watch_for(worker, connection, receiving_events)) linger(worker, connection);
+    return watch_for(worker, connection, receiving_events) && linger(worker, connection);
 }
 
 // What has arrived ends inside a request: in its content, or in its head, of which `input` has come. Its time runs from
-// its first byte on, so only a change of the state begins it anew.
-[[gnu::cold]] void await_rest(Worker &worker, Connection &connection, Bytes input) {
+// its first byte on, so only a change of the state begins it anew. Returns whether the connection goes on.
+[[nodiscard, gnu::cold]] bool await_rest(Worker &worker, Connection &connection, Bytes input) {
     using enum Connection::State;
     const bool is_content = connection.content.state != Content::State::none;
     if (!is_content && input.size == 0) {  // empty lines are no part of a request, and bring no time
         connection.state = idle;
-        return;
+        return true;
     }
     const Connection::State next = is_content ? receiving_content : receiving_head;
     if (connection.state != next) enter(worker, connection, next);
-    if (!is_content) hold_back(worker, connection, {}, input);
+    return is_content || hold_back(worker, connection, {}, input);
 }
 
 // How far the input has been answered.
@@ -1942,24 +1965,22 @@ enum class Progress : size_t {
 
 // All that can be answered now is answered, in `size` bytes of the output buffer, of which send has taken `sent` or
 // answered with an error; `rest` of the input is left. What send has not taken waits in a block until the socket is
-// writable, and so does the rest, unless the connection ends behind it; or the connection is closed.
-[[gnu::cold, gnu::noinline]] void settle(Worker &worker, Connection &connection, Bytes rest, long sent, size_t size,
-                                         Progress progress, bool is_drained) {
+// writable, and so does the rest, unless the connection ends behind it. Returns whether the connection goes on.
+[[nodiscard, gnu::cold, gnu::noinline]] bool settle(Worker &worker, Connection &connection, Bytes rest, long sent,
+                                                    size_t size, Progress progress, bool is_drained) {
     const bool is_last = progress >= Progress::to_last;
     if (sent != long(size)) {
         if (sent < 0) {
-            if (sent != -EAGAIN && sent != -EINTR) return close_connection(worker, connection);
+            if (sent != -EAGAIN && sent != -EINTR) return false;
             sent = 0;
         }
         enter(worker, connection, is_last ? Connection::State::sending_last : Connection::State::sending);
         if (is_last) rest.size = 0;
-        hold_back(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), rest);
-    } else if (is_last) {
-        const bool peer_is_done = is_drained && rest.size == 0 && worker.drain_ticks == 0;
-        finish(worker, connection, progress == Progress::to_last && peer_is_done);
-    } else {
-        await_rest(worker, connection, rest);
+        return hold_back(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), rest);
     }
+    if (!is_last) return await_rest(worker, connection, rest);
+    const bool peer_is_done = is_drained && rest.size == 0 && worker.drain_ticks == 0;
+    return finish(worker, connection, progress == Progress::to_last && peer_is_done);
 }
 
 // Takes one request, or what has arrived of it. A head is taken whole or not at all, content as far as it has arrived.
@@ -2011,9 +2032,9 @@ enum class Progress : size_t {
 }
 
 // Answers all complete requests among the first `filled` bytes of the input buffer. `is_drained`: no more had arrived
-// when these were received. Whether the connection goes on receiving is then to be seen by its state.
-[[gnu::always_inline]] inline void serve(Worker &worker, Connection &connection, int socket, size_t filled,
-                                         bool is_drained) {
+// when these were received. Returns whether the connection goes on; whether it receives is to be seen by its state.
+[[nodiscard, gnu::always_inline]] inline bool serve(Worker &worker, Connection &connection, int socket, size_t filled,
+                                                    bool is_drained) {
     using enum Connection::State;
     Cursor cursor{worker.input, worker.input + filled};
     worker.input[filled] = '\0';
@@ -2031,31 +2052,26 @@ enum class Progress : size_t {
         if (sent != long(size) || progress != Progress::all) [[unlikely]]
             return settle(worker, connection, {cursor.at, cursor.left()}, sent, size, progress, is_drained);
     } while (cursor.at != cursor.end);
+    return true;
 }
 
-// The socket takes output again. Returns how much input has waited for that: it is in the input buffer now.
-[[nodiscard, gnu::cold]] size_t resume(Worker &worker, Connection &connection) {
+// The socket takes output again. Returns how much input has waited for that, which is in the input buffer now, or -1 if
+// the connection does not go on.
+[[nodiscard, gnu::cold]] long resume(Worker &worker, Connection &connection) {
     Block &block = worker.block_of(connection);
     while (block.output_begin < block.output_end) {
         const long sent = send(worker.socket_of(connection), block.output + block.output_begin,
                                block.output_end - block.output_begin);
         if (sent == -EINTR) continue;
-        if (sent == -EAGAIN) return 0;
-        if (sent < 0) {
-            close_connection(worker, connection);
-            return 0;
-        }
+        if (sent < 0) return sent == -EAGAIN ? 0 : -1;
         block.output_begin += uint32_t(sent);
     }
-    if (connection.state == Connection::State::sending_last) {
-        finish(worker, connection, false);
-        return 0;
-    }
+    if (connection.state == Connection::State::sending_last) return finish(worker, connection, false) ? 0 : -1;
     using enum Connection::State;
     enter(worker, connection, connection.content.state == Content::State::none ? idle : receiving_content);
-    const size_t waiting = take_back_input(worker, connection);
+    const long waiting = long(take_back_input(worker, connection));
     // What has arrived meanwhile is reported anew.
-    return watch_for(worker, connection, receiving_events) ? waiting : 0;
+    return watch_for(worker, connection, receiving_events) ? waiting : -1;
 }
 
 // Receives the next bytes behind a partial head, if there is one. Returns how many bytes the input buffer holds then,
@@ -2069,9 +2085,10 @@ enum class Progress : size_t {
 
 // Something has arrived; `waiting` bytes of it are in the input buffer already. This and `serve` are inlined into
 // run_worker, so that recv and send are made there: a return whose call lies before a system call is mispredicted every
-// time, since the kernel's own calls have overwritten the processor's return stack.
-[[gnu::always_inline]] inline void receive(Worker &worker, Connection &connection, int socket, uint32_t events,
-                                           size_t waiting) {
+// time, since the kernel's own calls have overwritten the processor's return stack. Returns whether the connection goes
+// on.
+[[nodiscard, gnu::always_inline]] inline bool receive(Worker &worker, Connection &connection, int socket,
+                                                      uint32_t events, size_t waiting) {
     size_t turn = 0;
     do {
         long filled = long(waiting);
@@ -2080,19 +2097,19 @@ enum class Progress : size_t {
                                                                            : receive_behind(worker, connection);
             if (filled <= 0) [[unlikely]] {
                 if (filled == -EINTR) continue;
-                if (filled != -EAGAIN) close_connection(worker, connection);
-                return;
+                return filled == -EAGAIN;
             }
         }
         // Less than there was room for: the socket is empty, and the next arrival is a new edge. But an end of stream
         // that has already arrived is none, and urgent data ends a recv early: then receive until the socket says so.
         const bool is_drained = size_t(filled) < input_size && (events & (EPOLLRDHUP | EPOLLPRI)) == 0;
         waiting = 0;
-        serve(worker, connection, socket, size_t(filled), is_drained);
+        if (!serve(worker, connection, socket, size_t(filled), is_drained)) [[unlikely]]
+            return false;
         if (is_drained || !connection.receives()) [[likely]]
-            return;
+            return true;
     } while (++turn < receive_turns);
-    (void)watch_for(worker, connection, receiving_events);  // reports what is left, behind the other connections
+    return watch_for(worker, connection, receiving_events);  // reports what is left, behind the other connections
 }
 
 // ---- Worker loop -----------------------------------------------------------------------------------------------
@@ -2133,22 +2150,24 @@ void put_head(char *at, uint64_t now) {
     put_digits(at + 16, year);
 }
 
-// Makes the clock tick at the next full second, and the Date bytes those of this one.
+// Makes the clock tick at the next full second, or soon if the server drains, and the Date bytes those of this one.
 [[gnu::cold, gnu::noinline]] void run_clock(Worker &worker) {
     worker.is_ticking = true;
     timespec now{};
     (void)clock_gettime(CLOCK_REALTIME, now);  // cannot fail: the clock exists and `now` is writable
     put_head(worker.head, uint64_t(now.tv_sec));
-    (void)timerfd_settime(worker.timer, 1'000'000'000 - now.tv_nsec);  // likewise, and between 1 ns and 1 s
+    const int64_t left_ns = 1'000'000'000 - now.tv_nsec;
+    (void)timerfd_settime(worker.timer, worker.drain_ticks != 0 ? drain_tick_ms * 1'000'000 : left_ns);  // likewise
 }
 
-// The connection's time is over. A request that has come in part is answered with 408 (RFC 9110 section 15.5.9).
-[[gnu::cold, gnu::noinline]] void expire(Worker &worker, Connection &connection) {
+// The connection's time is over. A request that has come in part is answered with 408 (RFC 9110 section 15.5.9). Returns
+// whether the connection goes on for a while.
+[[nodiscard, gnu::cold]] bool expire(Worker &worker, Connection &connection) {
     using enum Connection::State;
     const long socket = worker.socket_of(connection);
     const Connection::State state = connection.state;
     if (state <= idle) {
-        if (has_input(socket)) return;  // its event is on the way
+        return has_input(socket);  // its event is on the way
     } else if (state <= receiving_head) {
         Answer answer{worker.output, worker.head};
         refuse_request(connection, answer, Status::request_timeout);
@@ -2159,12 +2178,12 @@ void put_head(char *at, uint64_t now) {
     } else if (state <= sending_last) {  // a reset, so that the kernel does not keep what the peer does not take either
         (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
     }
-    close_connection(worker, connection);
+    return false;
 }
 
 // Expires all connections whose time is over. While the server drains, that of one between requests is over if it had
 // none for more than a second, and of every one when the grace is.
-[[gnu::cold, gnu::noinline]] void expire_overdue(Worker &worker) {
+[[gnu::cold]] void expire_overdue(Worker &worker) {
     using enum Connection::State;
     Connection *connection = worker.connections;
     for (const uint8_t group : worker.group_sizes) {
@@ -2179,7 +2198,7 @@ void put_head(char *at, uint64_t now) {
                 const uint8_t grace_ticks = state == accepted ? drain_first_ticks : drain_grace_ticks;
                 if (worker.drain_ticks <= grace_ticks && left + 1 >= timeouts[size_t(state)]) continue;
             }
-            expire(worker, *connection);
+            if (!expire(worker, *connection)) close_connection(worker, *connection);
         }
     }
 }
@@ -2188,30 +2207,36 @@ void put_head(char *at, uint64_t now) {
 // what has run out may be the system's.
 [[gnu::cold]] void pause_accepting(Worker &worker) {
     worker.is_accepting = false;
-    (void)epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.listener, 0);  // a registered pair cannot fail
+    (void)epoll_ctl(worker.epoll, EPOLL_CTL_DEL, worker.listener, 0);  // a registered pair cannot fail
     if (!worker.is_ticking) run_clock(worker);
+}
+
+// From now on the socket drops what has less than this many hops left. (Neither call can fail on a socket that has that
+// version of IP.)
+[[gnu::cold, gnu::noinline]] void drop_by_hops(long socket, int smallest) {
+    (void)setsockopt(socket, IPPROTO_IP, IP_MINTTL, smallest);
+    (void)setsockopt(socket, IPPROTO_IPV6, IPV6_MINHOPCOUNT, smallest);
 }
 
 // Accepts all waiting connections. Returns whether there are none left.
 inline bool accept_connections(Worker &worker) {
     for (;;) {
         const bool has_room = worker.connection_count < connection_limit;
-        const long accepted = has_room ? accept4(worker.listener, SOCK_NONBLOCK) : -EMFILE;
-        if (accepted < 0) [[unlikely]] {
+        const long socket = has_room ? accept4(worker.listener, SOCK_NONBLOCK) : -EMFILE;
+        if (socket < 0) [[unlikely]] {
             // What has run out, or a rule that forbids it, may last. From 64 on errors are the network's, to be
             // followed by another try (accept(2)): the listener is reported as long as there are connections.
-            if (accepted != -EAGAIN && (accepted > -64 || accepted == -ENOBUFS)) pause_accepting(worker);
-            return accepted == -EAGAIN;
+            if (socket != -EAGAIN && (socket > -64 || socket == -ENOBUFS)) pause_accepting(worker);
+            return socket == -EAGAIN;
         }
-        const int socket = int(accepted);
         const bool fits = size_t(socket) < group_count * group_size;
         if (!fits || epoll_ctl(worker.epoll, EPOLL_CTL_ADD, socket, receiving_events) != 0) [[unlikely]] {
             (void)close(socket);  // the descriptor is free whatever close answers
             continue;
         }
         if (worker.drain_ticks != 0) [[unlikely]]
-            (void)setsockopt(socket, IPPROTO_IP, IP_MINTTL, 0);  // see drain(); cannot fail
-        Connection &connection = worker.connections[socket];     // as an earlier one has left it; it has no block
+            drop_by_hops(socket, 0);                          // see drain()
+        Connection &connection = worker.connections[socket];  // as an earlier one has left it; it has no block
         enter(worker, connection, Connection::State::accepted);
         connection.content.state = Content::State::none;
         worker.connection_count++;
@@ -2221,21 +2246,14 @@ inline bool accept_connections(Worker &worker) {
     }
 }
 
-[[gnu::cold, gnu::noinline]] void run_drain_clock(Worker &worker) {
-    run_clock(worker);  // for the Date
-    (void)timerfd_settime(worker.timer, drain_tick_ms * 1'000'000);
-}
-
 // The server is to end. For a short time new connections are still accepted whose handshake has begun, but a SYN is
 // dropped: its sender repeats it after a second and then finds the port's next owner, or none. (A connection that is
 // still in the queue of a listener when that is closed is reset.) What drops it is the smallest TTL that the listener
 // takes, which no peer's SYN has, and which does not apply to the end of a handshake; a socket filter would need a
 // capability. An accepted socket inherits it, and what it has dropped until then is sent again soon.
 [[gnu::cold]] void drain(Worker &worker) {
-    (void)setsockopt(worker.listener, IPPROTO_IP, IP_MINTTL, 255);  // cannot fail
+    if (!worker.process->is_inherited) drop_by_hops(worker.listener, 255);
     worker.drain_ticks = 1;
-    expire_overdue(worker);
-    run_drain_clock(worker);
 }
 
 // A tick while the server drains; the first one may have come together with the order to stop. The last worker that
@@ -2245,7 +2263,7 @@ inline bool accept_connections(Worker &worker) {
         (void)close(worker.listener);
         worker.listener = -1;
     }
-    if (worker.listener >= 0 || worker.connection_count != 0) return run_drain_clock(worker);
+    if (worker.listener >= 0 || worker.connection_count != 0) return run_clock(worker);
     if (__atomic_sub_fetch(&worker.process->running_workers, 1, __ATOMIC_RELAXED) == 0) exit_group(0);
 }
 
@@ -2256,21 +2274,22 @@ inline bool accept_connections(Worker &worker) {
     if (worker.drain_ticks != 0) return go_on_draining(worker);
     if (!worker.is_accepting) resume_accepting(worker);
     worker.is_ticking = false;
-    if (worker.connection_count != 0) run_clock(worker);
+    if (worker.connection_count != 0 || !worker.is_accepting) run_clock(worker);
 }
 
-// An event that is not about a connection that receives. Returns how much input has waited for it.
-[[nodiscard, gnu::cold, gnu::noinline]] size_t handle_rare_event(Worker &worker, Connection &connection) {
+// An event that is not about a connection that receives. Returns how much input has waited for it, or -1 if the
+// connection does not go on.
+[[nodiscard, gnu::cold, gnu::noinline]] long handle_rare_event(Worker &worker, Connection &connection) {
     const long descriptor = worker.socket_of(connection);
-    if (descriptor == worker.timer) tick(worker);
-    if (descriptor == worker.process->stop) drain(worker);
+    const bool is_stop = descriptor == worker.process->stop;
+    if (is_stop) drain(worker);
+    if (is_stop || descriptor == worker.timer) tick(worker);
     switch (connection.state) {
     case Connection::State::sending:
     case Connection::State::sending_last:
         return resume(worker, connection);
     case Connection::State::lingering:
-        linger(worker, connection);
-        return 0;
+        return linger(worker, connection) ? 0 : -1;
     default:
         return 0;  // one of the above, or closed by another event that came at the same time
     }
@@ -2288,13 +2307,14 @@ inline bool accept_connections(Worker &worker) {
             }
             Connection &connection = worker.connections[descriptor];
             uint32_t events = event->events;
-            size_t waiting = 0;
+            long waiting = 0;
             if (!connection.receives()) [[unlikely]] {
                 waiting = handle_rare_event(worker, connection);
                 if (waiting == 0) continue;
                 events |= EPOLLRDHUP;  // there may be more in the socket than that
             }
-            receive(worker, connection, descriptor, events, waiting);
+            if (waiting < 0 || !receive(worker, connection, descriptor, events, size_t(waiting))) [[unlikely]]
+                close_connection(worker, connection);
         }
     }
 }
@@ -2303,20 +2323,22 @@ inline bool accept_connections(Worker &worker) {
 // Arguments, listeners, threads, and the end. Everything that can fail fails here, before the first connection, with
 // one line that names it.
 
+// The options, one a line: what --help prints, and where arguments are looked up.
 alignas(1) constexpr char help_text[] = "mote " MOTE_VERSION "\n"
-                                        "  --port N      TCP port (default: 8080)\n"
-                                        "  --threads N   workers (default: one per CPU)\n"
-                                        "  --user UID    user to become (root: 65534)\n"
-                                        "  --reuse-port  share the port\n"
-                                        "  --no-sandbox  give up nothing\n"
-                                        "  --help        this text\n"
-                                        "  --version     the version";
+                                        "-a, --address A   IPv4 or IPv6 (default: both)\n"
+                                        "-p, --port N      TCP port, 0: any (default: 8080)\n"
+                                        "-t, --threads N   workers (default: one per CPU)\n"
+                                        "    --user UID    user to become (root: 65534)\n"
+                                        "    --reuse-port  share the port\n"
+                                        "    --no-sandbox  give up nothing\n"
+                                        "-h, --help        this text\n"
+                                        "-V, --version     the version\n";
 
 // Prints a line in the form of compose().
-[[gnu::cold, gnu::noinline]] void print(int descriptor, const char *form, Word a = 0, Word b = 0, Word c = 0,
-                                        Word d = 0) {
+[[gnu::cold, gnu::noinline]] void print(int descriptor, const char *form, Word a = unused(), Word b = unused(),
+                                        Word c = unused(), Word d = unused()) {
     char line[sizeof help_text + 4 * text_limit];
-    char *const end = put_text(compose(line, form, a, b, c, d), "\n");
+    char *const end = compose(line, form, a, b, c, d);
     (void)write(descriptor, line, size_t(end - line));  // nobody is left to tell if it fails
 }
 
@@ -2338,7 +2360,9 @@ constexpr NamedCall named_calls[] = {
     {Sys::socket, "socket"_b},
     {Sys::bind, "bind"_b},
     {Sys::listen, "listen"_b},
-    {Sys::setsockopt, "setsockopt"_b},
+    {Sys::getsockname, "getsockname"_b},
+    {Sys::dup, "dup"_b},
+    {Sys::fcntl, "fcntl"_b},
     {Sys::clone, "clone"_b},
     {Sys::setgroups, "setgroups"_b},
     {Sys::setresuid, "setresuid"_b},
@@ -2383,66 +2407,75 @@ constexpr auto call_names = [] {  // in the form of `reasons`
     return texts;
 }
 
-// Ends the program because `call`, about a port if that is not 0, has answered `result`.
-[[noreturn, gnu::cold, gnu::noinline]] void end_on_failure(Sys call, long result, uint16_t port = 0) {
+// Ends the program because `call`, about a port if it is bind, has answered `result`.
+[[noreturn, gnu::cold, gnu::noinline]] void end_on_failure(Sys call, long result, Word port = unused()) {
     const long error = -result;
-    print(2, port != 0 ? "mote: $ to port #: $ (errno #)" : "mote: $$: $ (errno #)",
-          find_key(call_names.text, char(call)), port != 0 ? Word(port) : Word(""), find_key(reasons, char(error)),
-          error);
+    const char *const name = find_key(call_names.text, char(call)), *const reason = find_key(reasons, char(error));
+    if (call == Sys::bind) print(2, "mote: $ to port #: $ (errno #)\n", name, port, reason, error);
+    else print(2, "mote: $: $ (errno #)\n", name, reason, error);
     exit_group(1);
 }
 
 // Makes a system call that must succeed. Returns its result; any error ends the program.
-[[gnu::cold, gnu::noinline]] long must(Sys call, Word a, Word b = 0, Word c = 0) {
+[[gnu::cold, gnu::noinline]] long must(Sys call, Word a, Word b = unused(), Word c = unused()) {
     const long result = trap(call, a.value, b.value, c.value);
     if (result < 0) end_on_failure(call, result);
     return result;
 }
 
 [[noreturn, gnu::cold, gnu::noinline]] void end_on_bad_argument(const char *problem, const char *argument) {
-    print(2, "mote: $$ (see --help)", problem, argument);
+    print(2, "mote: $$ (see --help)\n", problem, argument);
     exit_group(2);
 }
 
-// The number that stands as `argument`, or the end of the program.
-[[nodiscard, gnu::cold]] uint64_t take_number(const char *argument, uint64_t largest) {
-    if (argument == nullptr) end_on_bad_argument("a number is missing", "");
-    Integer number{0, Integer::State::digits};  // where neither white space nor a sign may follow
-    number.take(bytes_of(argument));
-    if (number.state != Integer::State::digits || uint64_t(number.value) - 1 >= largest)
-        end_on_bad_argument("not a number in range: ", argument);
-    return uint64_t(number.value);
-}
-
-// The first ones take a number.
-enum class Option : size_t { port, threads, user, reuse_port, no_sandbox, help, version, unknown };
-alignas(1) constexpr char option_names[] = "--port\0--threads\0--user\0--reuse-port\0--no-sandbox\0--help\0--version\0";
+// The options in the order of help_text. The first ones take a value, and all of these but the first a number.
+enum class Option : size_t { address, port, threads, user, reuse_port, no_sandbox, help, version, unknown };
 constexpr uint32_t largest_numbers[] = {65535, worker_limit, UINT32_MAX - 1};
-constexpr size_t number_count = sizeof largest_numbers / sizeof *largest_numbers;
-static_assert(text_count(option_names) == size_t(Option::unknown) && number_count == size_t(Option::reuse_port));
+static_assert(sizeof largest_numbers / sizeof *largest_numbers == size_t(Option::reuse_port) - size_t(Option::port));
 
 struct Options {
-    uint64_t numbers[number_count] = {default_port, 0, 0};
-    unsigned switches = 0;  // bits
+    long values[size_t(Option::help)] = {};
 
-    [[nodiscard]] uint64_t number(Option option) const { return numbers[size_t(option)]; }
-    [[nodiscard]] bool has(Option option) const { return (switches >> size_t(option) & 1) != 0; }
+    [[nodiscard]] long operator[](Option option) const { return values[size_t(option)]; }
 };
+
+[[nodiscard, gnu::cold]] size_t find_option(const char *argument) {
+    size_t option = 0;
+    for (const char *line = help_text; option != size_t(Option::unknown); option++) {
+        while (*line++ != '\n') {}
+        if (is_word(line, argument, ',') || is_word(line + 4, argument, ' ')) break;
+    }
+    return option;
+}
+
+// The number that stands as `argument`, or the end of the program.
+[[nodiscard, gnu::cold]] long take_number(const char *argument, Option option) {
+    Integer number{0, Integer::State::digits};  // where neither white space nor a sign may follow
+    number.take(bytes_of(argument));
+    if (*argument == '\0' || number.state != Integer::State::digits ||
+        uint64_t(number.value) > largest_numbers[size_t(option) - size_t(Option::port)] ||
+        (number.value == 0 && option != Option::port))
+        end_on_bad_argument("not a number in range: ", argument);
+    return number.value;
+}
 
 [[nodiscard, gnu::cold]] Options take_options(const char *const *arguments) {
     Options options;
+    options.values[size_t(Option::port)] = default_port;
     for (; *arguments != nullptr; arguments++) {
         const char *const argument = *arguments;
-        const size_t option = find_text(option_names, bytes_of(argument));
-        if (option < number_count) {
-            options.numbers[option] = take_number(*++arguments, largest_numbers[option]);
-        } else if (option < size_t(Option::help)) {
-            options.switches |= 1u << option;
-        } else if (option < size_t(Option::unknown)) {
-            print(1, option == size_t(Option::help) ? help_text : "mote " MOTE_VERSION);
+        const size_t option = find_option(argument);
+        if (option >= size_t(Option::help)) {
+            if (option == size_t(Option::unknown)) end_on_bad_argument("unknown argument: ", argument);
+            print(1, option == size_t(Option::help) ? help_text : "mote " MOTE_VERSION "\n");
             exit_group(0);
-        } else {
-            end_on_bad_argument("unknown argument: ", argument);
+        }
+        long &value = options.values[option];
+        value = true;
+        if (option < size_t(Option::reuse_port)) {
+            const char *const text = *++arguments;
+            if (text == nullptr) end_on_bad_argument("no value: ", argument);
+            value = option == size_t(Option::address) ? address(text) : take_number(text, Option(option));
         }
     }
     return options;
@@ -2456,23 +2489,82 @@ void raise_descriptor_limit() {
     (void)prlimit64(RLIMIT_NOFILE, &limit, nullptr);
 }
 
-[[gnu::cold, gnu::noinline]] void switch_on(int socket, int level, int option) {
-    if (const long result = setsockopt(socket, level, option, 1); result < 0) end_on_failure(Sys::setsockopt, result);
+// Takes an IPv4 address: four decimal numbers of a byte each.
+[[nodiscard, gnu::cold]] bool take_ipv4(const char *at, uint8_t *to) {
+    for (unsigned left = 4;;) {
+        unsigned number = 0, size = 0;
+        for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++, size++) number = number * 10 + digit;
+        if (size - 1 > 2 || number > 255) return false;
+        *to++ = uint8_t(number);
+        if (--left == 0) return *at == '\0';
+        if (*at++ != '.') return false;
+    }
 }
 
-// A listener on all IPv4 addresses. The first one is bound without SO_REUSEPORT, so that it fails on a port that other
+// Takes an IPv6 address (RFC 4291 section 2.2, forms 1 and 2). What is 0 is to be 0 already.
+[[nodiscard, gnu::cold]] bool take_ipv6(const char *at, uint8_t *to) {
+    uint8_t *end = to + 16, *gap = nullptr;  // where "::" stands
+    for (;;) {
+        unsigned number = 0, size = 0;
+        for (unsigned digit; (digit = hex_value(*at)) <= 15; at++, size++) number = number * 16 + digit;
+        if (size != 0) {
+            if (size > 4 || to == end) return false;
+            *to++ = uint8_t(number >> 8);
+            *to++ = uint8_t(number);
+        }
+        if (*at == ':' && at[1] == ':') {
+            if (gap != nullptr || to == end) return false;
+            gap = to;
+            at += 2;
+        } else if (*at == '\0') {
+            if (size == 0 && gap != to) return false;  // a number is missing
+            break;
+        } else if (size == 0 || *at++ != ':') {
+            return false;
+        }
+    }
+    if (gap == nullptr) return to == end;
+    while (to != gap) {  // what stands behind "::" goes to the end
+        *--end = *--to;
+        *to = 0;
+    }
+    return true;
+}
+
+// Takes an address, or without one both versions of IP, or the only one that there is. Returns its text.
+[[nodiscard, gnu::cold, gnu::noinline]] const char *take_address(const char *text, sockaddr_inet &to) {
+    if (text == nullptr) text = trap(Sys::socket, AF_INET6, SOCK_STREAM, 0) < 0 ? "0.0.0.0" : "::";
+    to.family = AF_INET6;
+    if (take_ipv6(text, to.ipv6)) return text;
+    to.family = AF_INET;
+    if (!take_ipv4(text, to.ipv4)) end_on_bad_argument("not an address: ", text);
+    return text;
+}
+
+// A listener. The first one is bound without SO_REUSEPORT, so that it fails on a port that other
 // servers with that option have, and gets the option afterwards, so that the other workers can join. (Two servers that
 // start in the same instant may still share a port: neither listens yet when the other one binds.)
-[[nodiscard, gnu::cold, gnu::noinline]] int make_listener(uint16_t port, bool joins) {
-    const int listener = int(must(Sys::socket, AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-    switch_on(listener, SOL_SOCKET, SO_REUSEADDR);
-    switch_on(listener, IPPROTO_TCP, TCP_NODELAY);  // accepted sockets inherit it
-    if (joins) switch_on(listener, SOL_SOCKET, SO_REUSEPORT);
-    const sockaddr_in all{AF_INET, __builtin_bswap16(port), 0, {}};
-    if (const long result = bind(listener, all); result < 0) end_on_failure(Sys::bind, result, port);
-    if (!joins) switch_on(listener, SOL_SOCKET, SO_REUSEPORT);
+[[nodiscard, gnu::cold, gnu::noinline]] int make_listener(const sockaddr_inet &at, bool joins) {
+    const long listener = must(Sys::socket, at.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    // None of these can fail where it means anything.
+    (void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, 1);
+    (void)setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, 1);  // accepted sockets inherit it
+    (void)setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    (void)setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, joins);
+    if (const long result = bind(listener, at); result < 0)
+        end_on_failure(Sys::bind, result, __builtin_bswap16(at.port));
+    (void)setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, 1);
     must(Sys::listen, listener, listen_backlog);
-    return listener;
+    return int(listener);
+}
+
+// Whether the environment says that descriptor 3 is a listener for this process (sd_listen_fds(3)).
+[[nodiscard, gnu::cold]] bool inherits_listener(const char *const *environment) {
+    char listen_pid[sizeof "LISTEN_PID=" + digits_limit];
+    *compose(listen_pid, "LISTEN_PID=#", getpid()) = '\0';
+    for (; *environment != nullptr; environment++)
+        if (is_word(*environment, listen_pid, '\0')) return true;
+    return false;
 }
 
 // The next CPU behind `cpu` that is allowed, around the end of the mask.
@@ -2492,7 +2584,7 @@ void raise_descriptor_limit() {
 [[gnu::cold]] void give_up_privileges(uint32_t user, bool has_sandbox) {
     if (user == 0 && has_sandbox && geteuid() == 0) user = nobody;
     if (user != 0) {
-        must(Sys::setgroups, 0, 0);
+        must(Sys::setgroups, 0);
         must(Sys::setresgid, user, user, user);
         must(Sys::setresuid, user, user, user);
     }
@@ -2559,7 +2651,7 @@ constexpr CallFilter call_filter = [] {
     worker.epoll = int(must(Sys::epoll_create1, 0));
     worker.timer = int(must(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK));
     worker.is_accepting = true;
-    watch(worker, worker.listener, EPOLLIN);
+    watch(worker, worker.listener, listening_events);
     watch(worker, worker.timer, EPOLLIN | EPOLLET);
     watch(worker, worker.process->stop, EPOLLIN | EPOLLET);
 
@@ -2586,11 +2678,15 @@ constexpr CallFilter call_filter = [] {
 [[noreturn, gnu::cold, gnu::used]] void start(const char *const *stack) asm("start");
 void start(const char *const *stack) {
     const Options options = take_options(stack + 2);
-    (void)close_from(3);  // what was inherited by accident; before Linux 5.9 it just stays open
+    const bool is_inherited = inherits_listener(stack + *reinterpret_cast<const long *>(stack) + 2);
+    sockaddr_inet at{0, __builtin_bswap16(uint16_t(options[Option::port])), {}, {}, 0};
+    const char *text = "descriptor 3";
+    if (!is_inherited) text = take_address(reinterpret_cast<const char *>(options[Option::address]), at);
+    (void)close_from(3 + is_inherited);  // what was inherited by accident; before Linux 5.9 it just stays open
     raise_descriptor_limit();
     cpu_set allowed{};
     must(Sys::sched_getaffinity, 0, sizeof allowed, &allowed);
-    size_t count = options.number(Option::threads);
+    size_t count = size_t(options[Option::threads]);
     if (count == 0)
         for (uint64_t bits : allowed.bits)
             for (; bits != 0; bits &= bits - 1) count++;  // the lowest bit goes
@@ -2605,12 +2701,17 @@ void start(const char *const *stack) {
     (void)madvise(workers, count * sizeof(Worker), MADV_NOHUGEPAGE);
     // The order to stop is a timer that every worker watches in its copy of the descriptor table.
     const int stop = int(must(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK));
-    const uint16_t port = uint16_t(options.number(Option::port));
     Worker *const end = workers + count;
-    for (Worker *worker = workers; worker != end; worker++)
-        worker->listener = make_listener(port, options.has(Option::reuse_port) || worker != workers);
-    Process process{stop, end[-1].listener, uint32_t(count), !options.has(Option::no_sandbox)};
-    give_up_privileges(uint32_t(options.number(Option::user)), process.is_sandboxed);
+    if (is_inherited) must(Sys::fcntl, 3, F_SETFL, O_NONBLOCK);
+    for (Worker *worker = workers; worker != end; worker++) {
+        worker->listener = is_inherited ? int(must(Sys::dup, 3))
+                                        : make_listener(at, options[Option::reuse_port] != 0 || worker != workers);
+        uint32_t room = sizeof at;
+        must(Sys::getsockname, worker->listener, &at, &room);  // which port it is
+    }
+    const uint16_t port = at.family == AF_UNIX ? 0 : __builtin_bswap16(at.port);
+    Process process{stop, end[-1].listener, uint32_t(count), options[Option::no_sandbox] == 0, is_inherited};
+    give_up_privileges(uint32_t(options[Option::user]), process.is_sandboxed);
     size_t cpu = 8 * sizeof allowed - 1;
     for (Worker *worker = workers; worker != end; worker++) {
         cpu = next_cpu(allowed, cpu);
@@ -2618,10 +2719,10 @@ void start(const char *const *stack) {
         start_worker(*worker, cpu);
     }
 
-    print(2, "mote " MOTE_VERSION " listening on 0.0.0.0:# with # worker$", port, count, count == 1 ? "" : "s");
+    print(2, "mote " MOTE_VERSION " listening on $ port # with # worker$\n", text, port, count, count == 1 ? "" : "s");
     if (process.is_sandboxed)
         if (const long result = filter_calls(); result < 0)
-            print(2, "mote: system calls not filtered (errno #)", -result);
+            print(2, "mote: system calls not filtered (errno #)\n", -result);
     while (wait_for_signal(signals, nullptr) < 0) {}
     (void)timerfd_settime(stop, 1);  // now; cannot fail
     constexpr timespec drain_limit{drain_limit_s, 0};

@@ -91,7 +91,7 @@ teardown() { stop_server; }
   done < <(grep --extended-regexp '^ {0,5}[0-9]+ ' <<<"$output")
   [[ $sum == "$(stat --format=%s "$built/server")" ]] || fail "$sum: $output"
   local function
-  for function in run_worker skip conclude answer_status start; do
+  for function in run_worker skip take_request_line answer_status start; do
     grep --quiet " $function\$" <<<"$output" || fail "$function: $output"
   done
 }

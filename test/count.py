@@ -54,7 +54,7 @@ def build(folder):
     source = (ROOT / "server.cpp").read_text()
     for old, new in (
             ("long thread = start_thread(flags, stack_end, enter_worker, &worker)",
-             "long thread = long(flags * 0); print(1, stack_end != nullptr ? \"listening\" : \"\"); run_worker(worker)"),
+             "long thread = long(flags * 0); print(1, stack_end != nullptr ? \"listening\\n\" : \"\"); run_worker(worker)"),
             ("[[noreturn, gnu::hot]] void run_worker(", "[[noreturn, gnu::hot, gnu::noinline]] void run_worker("),
             ("    worker.connection_count--;\n", "    if (--worker.connection_count == 0) exit_group(0);\n")):
         assert source.count(old) == 1, old
@@ -69,8 +69,8 @@ def run(folder, tool, data, times):
     for _ in range(5):
         with socket.create_server(("", 0)) as probe:  # free now; if somebody else is faster, the next one
             port = probe.getsockname()[1]
-        server = subprocess.Popen(["valgrind", "--quiet", *tool, folder / "server", "--no-sandbox", "--port", str(port),
-                                   "--threads", "1"], stdout=subprocess.PIPE)
+        server = subprocess.Popen(["timeout", "60", "valgrind", "--quiet", *tool, folder / "server", "--no-sandbox",
+                                   "--port", str(port), "--threads", "1"], stdout=subprocess.PIPE)
         if server.stdout.readline() == b"listening\n":
             break
     ends = (b"ok", b"55", b"75")

@@ -499,8 +499,8 @@ public:
     long epoll_ctl(int of, int operation, int descriptor, const epoll_event &event) {
         if (of != epoll || int(event.data) != descriptor) fail("a strange epoll_ctl");
         if (descriptor == listener) {
-            if (operation != EPOLL_CTL_MOD) fail("the listener is registered twice");
-            is_listening = (event.events & EPOLLIN) != 0;
+            if (operation != (is_listening ? EPOLL_CTL_DEL : EPOLL_CTL_ADD)) fail("an epoll_ctl that would fail");
+            is_listening = operation == EPOLL_CTL_ADD;
             return 0;
         }
         check_open(descriptor);

@@ -23,6 +23,7 @@ constexpr auto audit_arch = AUDIT_ARCH;
 }  // namespace mote
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/landlock.h>
@@ -64,10 +65,14 @@ static_assert(mote::audit_arch == AUDIT_ARCH_RISCV64);
 SIZE(epoll_event, ::epoll_event);
 MEMBER(epoll_event, events, ::epoll_event, events);
 MEMBER(epoll_event, data, ::epoll_event, data);
-SIZE(sockaddr_in, ::sockaddr_in);
-MEMBER(sockaddr_in, sin_family, ::sockaddr_in, sin_family);
-MEMBER(sockaddr_in, sin_port, ::sockaddr_in, sin_port);
-MEMBER(sockaddr_in, sin_addr, ::sockaddr_in, sin_addr);
+SIZE(sockaddr_inet, ::sockaddr_in6);
+MEMBER(sockaddr_inet, family, ::sockaddr_in6, sin6_family);
+MEMBER(sockaddr_inet, port, ::sockaddr_in6, sin6_port);
+MEMBER(sockaddr_inet, ipv6, ::sockaddr_in6, sin6_addr);
+MEMBER(sockaddr_inet, scope, ::sockaddr_in6, sin6_scope_id);
+MEMBER(sockaddr_inet, family, ::sockaddr_in, sin_family);
+MEMBER(sockaddr_inet, port, ::sockaddr_in, sin_port);
+MEMBER(sockaddr_inet, ipv4, ::sockaddr_in, sin_addr);
 SIZE(timespec, ::timespec);
 MEMBER(timespec, tv_sec, ::timespec, tv_sec);
 MEMBER(timespec, tv_nsec, ::timespec, tv_nsec);

@@ -131,6 +131,27 @@ PYTHON
   unset server_program
 }
 
+@test "a listener that cannot be watched again is tried until it can, though nobody is connected" {
+  # The worker's calls of epoll_ctl: two connections; the listener out, then three times in again: when the one and the
+  # other connection close, and at the next tick of the clock.
+  local server_command=(strace --daemonize --follow-forks --output="$BATS_TEST_TMPDIR/calls" --trace=epoll_ctl
+    --inject=epoll_ctl:error=ENOSPC:when=4..6)
+  start_server --threads 1 --no-sandbox
+  run_peers <<'PYTHON'
+import resource
+limit = resource.prlimit(pid, resource.RLIMIT_NOFILE, (9, 9))  # room for two connections
+peers = [connect(port) for _ in range(3)]
+for peer in peers[:2]:
+    peer.sendall(OK)
+    assert Answers(peer).next()[0] == 200
+    peer.close()
+peers[2].sendall(OK)
+assert Answers(peers[2]).next()[0] == 200
+PYTHON
+  run -0 grep --count 'EPOLL_CTL_ADD.*ENOSPC.*INJECTED' "$BATS_TEST_TMPDIR/calls"
+  [[ $output == 3 ]] || fail "$(<"$BATS_TEST_TMPDIR/calls")"
+}
+
 @test "every send takes one byte, and the answers are whole" {
   build_variant 'head_timeout_s=10'
   sed --in-place 's/\(Sys::sendto, socket, address(data), \)long(size)/\11/' "$BATS_FILE_TMPDIR/variant/server.cpp"

@@ -157,7 +157,7 @@ landlock_version() { python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(
   local calls=("trap(Sys(2), address(\\\"$file\\\"), 0)" "trap(Sys(76), address(\\\"$file\\\"), 0)")
   if ((version < 3)); then calls=("${calls[0]}"); fi
   if ((version >= 4)); then
-    local socket='const long made = trap(Sys::socket, AF_INET, SOCK_STREAM, 0); constexpr sockaddr_in to{AF_INET, 0x0f27, 0x0100007f, {}};'
+    local socket='const long made = trap(Sys::socket, AF_INET, SOCK_STREAM, 0); constexpr sockaddr_inet to{AF_INET, 0x0f27, {127, 0, 0, 1}, {}, 0};'
     calls+=("[] { $socket return trap(Sys::bind, made, address(\\&to), sizeof to); }()"
       "[] { $socket return trap(Sys(42), made, address(\\&to), sizeof to); }()")
   fi

@@ -243,15 +243,18 @@ from concurrent.futures import ThreadPoolExecutor
 import signal
 def begin(n):
     start = time.monotonic()
-    peer = connect(port, source=f"127.0.0.{2 + n}")
+    peer = connect(port, source=f"127.0.0.{2 + n}") if n < 32 else socket.create_connection(("::1", port), timeout=15)
     seconds = time.monotonic() - start
     peer.sendall(OK)
     assert b"\r\nConnection: close" not in Answers(peer).next()[1], "the old server has answered"
     return seconds
+count = 64 if pathlib.Path("/proc/net/if_inet6").exists() else 32
 os.kill(pid, signal.SIGTERM)
 time.sleep(0.02)
-with ThreadPoolExecutor(32) as pool:
-    seconds = sorted(pool.map(begin, range(32)))
-assert seconds[0] < 0.5 < 0.9 < seconds[-1] < 2, seconds  # some had the old one first, and sent their SYN again
+with ThreadPoolExecutor(count) as pool:
+    seconds = list(pool.map(begin, range(count)))
+for version in sorted(seconds[:32]), sorted(seconds[32:]):
+    if version:
+        assert version[0] < 0.5 < 0.9 < version[-1] < 2, version  # some had the old one first, and sent their SYN again
 PYTHON
 }

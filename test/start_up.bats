@@ -20,10 +20,16 @@ refuse_arguments() {
   refuse_arguments 'unknown argument: 8080' 8080
   refuse_arguments 'unknown argument: ' ''
   refuse_arguments 'unknown argument: --port=1' --port=1
-  refuse_arguments 'a number is missing' --port
-  refuse_arguments 'a number is missing' --threads 1 --threads
+  refuse_arguments 'unknown argument:  ' ' '
+  refuse_arguments 'unknown argument: -' -
+  refuse_arguments 'unknown argument: --' --
+  refuse_arguments 'unknown argument: --por' --por
+  refuse_arguments 'unknown argument: --ports' --ports
+  refuse_arguments 'unknown argument: -p,' -p,
+  refuse_arguments 'no value: --port' --port
+  refuse_arguments 'no value: -t' --threads 1 -t
   local number
-  for number in 0 65536 -1 x 1x ' 1' '1 ' '' 99999999999999999999; do
+  for number in 65536 -1 x 1x ' 1' '1 ' '' 99999999999999999999; do
     refuse_arguments "not a number in range: $number" --port "$number"
   done
   refuse_arguments 'not a number in range: 0' --threads 0
@@ -37,15 +43,55 @@ refuse_arguments() {
   [[ ${#lines[@]} == 1 && ${#output} -lt 512 && $output == 'mote: unknown argument: xxx'* ]] || fail "${#output} bytes"
 }
 
-@test "--help and --version answer on standard output with status 0" {
-  run -0 --separate-stderr "${server[@]}" --help
-  local option
-  for option in --port --threads --user --reuse-port --no-sandbox --help --version; do
-    [[ $output == *"$option"* ]] || fail "$option is missing: $output"
+@test "an address that is none is refused" {
+  local address
+  for address in '' x 1 1.2.3 1.2.3.4.5 1.2.3. .1.2.3 1..2.3 256.0.0.1 1.2.3.1000 4294967297.0.0.1 1.2.3.4x ' 1.2.3.4' \
+    1.2.3.-4 0x7f.0.0.1 localhost : :1 1: ::: 1:::2 ::1: 1::2::3 1:2:3:4:5:6:7 1:2:3:4:5:6:7: 1:2:3:4:5:6:7:8:9 \
+    1:2:3:4:5:6:7:8:: 12345:: ::g '[::1]' '::1 ' ::1%lo 1.2.3.4:80 ::1.2.3.4; do
+    refuse_arguments "not an address: $address" --address "$address"
   done
+}
+
+@test "addresses are read as the C library reads them" {
+  natively 'the calls are those of the emulator'
+  # None but the loopback's belongs to this machine: bind fails, but with the right address.
+  local text
+  for text in 127.0.0.1 127.255.255.254 192.0.2.255 1.02.003.4 :: ::1 1:: 2001:db8:: 2001:DB8:0:0:8:800:200c:417A ::ffff:7f00:1 \
+    1:2:3:4:5:6:7:8 1::8 1:2:3:4:5:6:7:: ::2:3:4:5:6:7:8 1:2:3::5:6:7:8 0:0:0:0:0:0:0:1 fe80::00ff; do
+    timeout 0.3 strace --trace=bind --output="$BATS_TEST_TMPDIR/calls" "$built/server" --threads 1 --no-sandbox --port 0 \
+      --address "$text" 2>"$BATS_TEST_TMPDIR/errors" || true
+    python3 - "$text" "$BATS_TEST_TMPDIR/calls" <<'PYTHON' || fail "$text:" "$(<"$BATS_TEST_TMPDIR/calls")"
+import ipaddress, re, sys
+text, calls = sys.argv[1], open(sys.argv[2]).read()
+found = re.search(r'inet_(?:addr|pton)\((?:AF_INET6, )?"([^"]+)"', calls)[1]
+text = re.sub(r"(?<![0-9a-fA-F:.])0+(?=[0-9]+\.)|(?<=\.)0+(?=[0-9])", "", text)  # Python refuses leading zeros
+assert ipaddress.ip_address(found) == ipaddress.ip_address(text), found
+PYTHON
+  done
+}
+
+@test "--help shows the options, fits a screen, and is what the README shows" {
+  run -0 --separate-stderr "${server[@]}" --help
   # shellcheck disable=SC2154  # set by run
-  [[ -z $stderr ]]
+  [[ ${#lines[@]} -le 24 && -z $stderr ]]
+  local line
+  for line in "${lines[@]}"; do
+    ((${#line} <= 80)) || fail "$line"
+    grep --quiet --line-regexp --fixed-strings -- "$line" "$root/README.md" || fail "not in the README: $line"
+  done
+  local help=$output option
+  for option in -a -p -t -h -V --address --port --threads --user --reuse-port --no-sandbox --help --version; do
+    grep --quiet --word-regexp -- "$option" <<<"$help" || fail "$option is missing: $help"
+  done
+  run -0 "${server[@]}" -h
+  [[ $output == "$help" ]]
+}
+
+@test "--version answers on standard output with status 0" {
+  run -0 "${server[@]}" -V
+  local short=$output
   run -0 --separate-stderr "${server[@]}" --version
+  [[ $output == "$short" ]]
   [[ $output == "mote $(sed --quiet 's/^#define MOTE_VERSION "\([^"]*\)".*/\1/p' "$root/server.cpp")" && -z $stderr ]]
 }
 
@@ -53,7 +99,7 @@ refuse_arguments() {
   start_server --threads 3
   # Where the kernel has no filters there is a line about that, too: see sandbox.bats.
   [[ $(grep --invert-match 'not filtered' "$server_log") == \
-    "$("${server[@]}" --version) listening on 0.0.0.0:$server_port with 3 workers" ]]
+    "$("${server[@]}" --version) listening on :: port $server_port with 3 workers" ]]
 }
 
 @test "there is one worker a CPU that the process may run on, each on its own" {
@@ -148,10 +194,140 @@ PYTHON
   [[ ${#stderr_lines[@]} == 1 ]]
 }
 
-@test "it listens on every address" {
+# answers_on ADDRESS: whether it is answered there.
+answers_on() { [[ $(curl --silent --globoff --max-time 5 --noproxy '*' "http://$1:$server_port/pipeline") == ok ]]; }
+
+has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet6 2>/dev/null; }
+
+@test "it listens on every address of both versions of IP" {
   start_server --threads 1
-  response=$(printf 'GET /pipeline HTTP/1.0\r\n\r\n' | timeout 10 nc -N 127.0.0.2 "$server_port" | tr --delete '\r')
-  assert_statuses 200
+  answers_on 127.0.0.2
+  if has_ipv6; then answers_on '[::1]'; else echo '# there is no IPv6 here' >&3; fi
+}
+
+@test "it does so whatever the default of IPV6_V6ONLY" {
+  natively 'the calls are those of the emulator'
+  if ! has_ipv6; then skip 'there is no IPv6 here'; fi
+  # As bindv6only would have it: an option that is not set to 0 stays at 1.
+  local server_command=(unshare --net bash -c 'echo 1 >/proc/sys/net/ipv6/bindv6only && ip link set lo up && exec "$@"' bash)
+  start_server --threads 1
+  [[ $(nsenter --net --target "$server_pid" \
+    curl --silent --max-time 5 --noproxy '*' "http://127.0.0.1:$server_port/pipeline") == ok ]]
+}
+
+@test "where there is no IPv6 it listens on every IPv4 address" {
+  natively 'the emulator makes its own calls'
+  # The first socket is the one that tries whether there is IPv6.
+  start_under_strace --trace=socket --inject=socket:error=EAFNOSUPPORT:when=1
+  grep --quiet " listening on 0.0.0.0 port $server_port with 1 worker$" "$server_log"
+  answers_on 127.0.0.2
+  if has_ipv6; then run ! answers_on '[::1]'; fi
+}
+
+@test "--address takes one address" {
+  start_server --threads 1 --address 127.0.0.3
+  grep --quiet " listening on 127.0.0.3 port $server_port with 1 worker$" "$server_log"
+  answers_on 127.0.0.3
+  run ! answers_on 127.0.0.1
+  stop_server
+  if ! has_ipv6; then skip 'there is no IPv6 here'; fi
+  start_server --threads 2 -a ::1
+  answers_on '[::1]'
+  run ! answers_on 127.0.0.1
+}
+
+@test "--port 0 takes a free port, and the start says which" {
+  start_server --threads 3 --port 0
+  local taken
+  taken=$(sed --quiet 's/.* listening on :: port \([0-9]*\) with 3 workers$/\1/p' "$server_log")
+  ((taken > 0 && taken != server_port))
+  # Every worker is there: the kernel spreads what comes from different ports.
+  server_port=$taken run_peers <<'PYTHON'
+for _ in range(60):
+    with connect(port) as peer:
+        peer.sendall(LAST)
+        assert Answers(peer).next()[0] == 200
+PYTHON
+}
+
+@test "a listener that is handed over is used by all workers, and left to the next server" {
+  timeout 60 python3 - "${server[@]}" <<'PYTHON'
+import os, pathlib, re, signal, socket, sys, tempfile, time
+
+def wakings(pid):
+    """How often its threads have gone to sleep."""
+    return sum(int(line.split()[1]) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+               for line in (task / "status").read_text().splitlines() if line.startswith("voluntary"))
+
+def start(listener, *arguments, pid_offset=0):
+    """A server that inherits the listener as a service manager hands it over. Its process and what it says."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(listener.fileno(), 100)
+        os.dup2(write, 2)
+        os.dup2(100, 3)
+        os.environ.update(LISTEN_PID=str(os.getpid() + pid_offset), LISTEN_FDS="1")
+        os.execvp(sys.argv[1], [*sys.argv[1:], "--threads", "3", *arguments])
+    os.close(write)
+    return pid, os.fdopen(read).readline()
+
+def end(pid):
+    os.kill(pid, signal.SIGTERM)
+    assert os.waitpid(pid, 0)[1] == 0
+
+def connect(address):
+    peer = socket.socket(socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX)
+    peer.settimeout(10)
+    peer.connect(address)
+    return peer
+
+def is_answered(peer):
+    peer.sendall(b"GET /pipeline HTTP/1.0\r\n\r\n")
+    answer = b""
+    while piece := peer.recv(4096):
+        answer += piece
+    return answer.endswith(b"\r\n\r\nok")
+
+listener = socket.create_server(("127.0.0.1", 0), backlog=100)  # one that blocks
+port = listener.getsockname()[1]
+for _ in range(2):
+    pid, said = start(listener, "--port", "1", "--address", "192.0.2.1")  # these mean nothing now
+    assert f" listening on descriptor 3 port {port} with 3 workers" in said, said
+    assert all(is_answered(connect(("127.0.0.1", port))) for _ in range(50))
+    idle = connect(("127.0.0.1", port))
+    end(pid)
+    begin = time.monotonic()
+    waiting = connect(("127.0.0.1", port))  # nobody has stopped the listener
+    assert time.monotonic() - begin < 0.5
+    pid, said = start(listener)
+    assert is_answered(waiting)
+    end(pid)
+
+pid, said = start(listener, "--threads", "8")
+before = wakings(pid)
+assert all(is_answered(connect(("127.0.0.1", port))) for _ in range(50))
+if "qemu" not in sys.argv[1]:  # it has a thread of its own
+    assert wakings(pid) - before < 3 * 50, wakings(pid) - before  # two each: it wakes one worker up, and so does its request
+end(pid)
+
+path = tempfile.mkdtemp() + "/socket"
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen(100)
+pid, said = start(listener)
+assert " listening on descriptor 3 port 0 with 3 workers" in said, said
+assert all(is_answered(connect(path)) for _ in range(50))
+end(pid)
+
+pid, said = start(listener, "--port", "0", pid_offset=1)  # it is meant for another process
+assert re.search(" listening on :: port [1-9]", said), said
+end(pid)
+with open("/dev/null") as null:
+    pid, said = start(null)
+assert said == "mote: getsockname:  (errno 88)\n", said
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+PYTHON
 }
 
 @test "every inherited descriptor is closed" {
@@ -165,7 +341,7 @@ PYTHON
 
 @test "without --port it is 8080" {
   run timeout 1 "${server[@]}"
-  [[ $output == *' listening on 0.0.0.0:8080 '* || $output == *'bind to port 8080: Address already in use'* ]] ||
+  [[ $output == *' listening on :: port 8080 '* || $output == *'bind to port 8080: Address already in use'* ]] ||
     fail "$output"
 }
 
