@@ -6,6 +6,6 @@ RUN /mote/build.sh
 
 FROM scratch
 COPY --from=build /mote/server /server
-USER 65534
+USER 65534:65534
 EXPOSE 8080
 ENTRYPOINT ["/server"]
