@@ -94,6 +94,15 @@ stop_server() {
   fi
 }
 
+# Waits for the end of a server that was told to stop, and expects status 0 within some seconds.
+await_end() {
+  local start=$EPOCHREALTIME status=0
+  wait_until server_is_gone || fail 'it has not ended'
+  wait "$server_pid" || status=$?
+  [[ $status == 0 ]] || fail "exit status $status"
+  python3 -c "import sys; sys.exit($EPOCHREALTIME - $start > ${1:-1})" || fail "it took longer than ${1:-1} s"
+}
+
 # In a file's other processes the server is nobody's child: a zombie is as good as gone.
 server_is_gone() { [[ ! -e /proc/$server_pid || $(cut --delimiter=' ' --fields=3 "/proc/$server_pid/stat" 2>/dev/null) == Z ]]; }
 

@@ -7,14 +7,6 @@ teardown() {
   if [[ -n ${second_pid:-} ]]; then server_pid=$second_pid stop_server; fi
 }
 
-# Ends the server as a user would, and expects status 0 within some seconds.
-await_end() {
-  local start=$EPOCHREALTIME status=0
-  wait "$server_pid" || status=$?
-  [[ $status == 0 ]] || fail "exit status $status"
-  python3 -c "import sys; sys.exit($EPOCHREALTIME - $start > ${1:-1})" || fail "it took longer than ${1:-1} s"
-}
-
 @test "without connections it ends at once" {
   local signal
   for signal in TERM INT; do
