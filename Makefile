@@ -1,5 +1,5 @@
 # Names for tasks; build.sh owns how the server is built.
-.PHONY: all test fuzz crosscheck soak bench chart count size asm lint clean
+.PHONY: all test container fuzz crosscheck soak bench chart count size asm lint clean
 
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 600
@@ -22,6 +22,10 @@ else
 test: $(if $(MARCH),,server)
 	bats test
 endif
+
+# The image by Debian's buildah, and how it runs; as root.
+container:
+	CONTAINER=yes bats test/container.bats
 
 # The server's own source under libFuzzer and sanitizers, from the rows of the test tables on: see test/fuzz.cpp. What
 # is found stays in .fuzz/, and so does the corpus; the options are libFuzzer's.
