@@ -1405,9 +1405,9 @@ template <typename TakePiece>
 }
 
 // ---- Routes ----------------------------------------------------------------------------------------------------
-// What is served. A new endpoint is one function that answers and one row in `routes`. A route that reads the query
-// or the content has a function for each, too: they come by once, nothing of them is stored, and what matters of
-// them goes into the Exchange.
+// What is served. A new endpoint is one function that answers and one row in `routes`. A route that reads the query,
+// the content or the rest of a path has a function for each, too: they come by once, nothing of them is stored, and
+// what matters of them goes into the Exchange.
 
 // A request on its way to its answer: all that is remembered of it once its head has gone by.
 struct [[gnu::packed]] Exchange {
@@ -1466,7 +1466,12 @@ template <size_t text_size> struct Literal {
 
 // What an answer with `content` has behind head_form: the size, the empty line, and the content.
 template <Literal content> constexpr auto end_of_answer = [] {
-    constexpr size_t size = sizeof content.text - 1, digits = size < 10 ? 1 : size < 100 ? 2 : 3;
+    constexpr size_t size = sizeof content.text - 1;
+    constexpr size_t digits = [] {
+        size_t count = 1;
+        for (size_t rest = size; rest >= 10; rest /= 10) count++;
+        return count;
+    }();
     struct {
         char text[digits + 4 + size + 1];
     } end{};
@@ -1587,6 +1592,9 @@ struct Route {
     void (*answer)(const Exchange &, Answer &);
     void (*take_query)(Exchange &, Bytes query) = nullptr;  // called once, when the head is complete
     void (*take_piece)(Exchange &, Bytes piece) = nullptr;  // called as often as content arrives
+    // Makes of `path` the beginning of many. Called before take_query with what stands behind it, up to the query. What
+    // it returns, unless that is ok, is the answer.
+    Status (*take_rest)(Exchange &, Bytes rest) = nullptr;
 };
 
 // Everything this server answers, in the order in which it is tried. Any other path is a 404.
@@ -1606,6 +1614,25 @@ consteval bool all_origin_form() {
     return true;
 }
 static_assert(all_origin_form(), "a route's path starts with '/' and holds no query (RFC 9112 section 3.2.1)");
+
+// Whether both rows are for the same targets.
+constexpr bool have_same_path(const Route &a, const Route &b) {
+    return a.path == b.path && (a.take_rest == nullptr) == (b.take_rest == nullptr);
+}
+
+// Whether the first one takes all targets of the other.
+consteval bool covers(const Route &a, const Route &b) {
+    if (a.take_rest == nullptr || a.path.size > b.path.size) return have_same_path(a, b);
+    return b.path.first(a.path.size) == a.path;
+}
+
+consteval bool all_reached() {
+    for (size_t row = 1; row < route_count; row++)
+        for (size_t before = 0; before < row; before++)
+            if (covers(routes[before], routes[row]) && !have_same_path(routes[row - 1], routes[row])) return false;
+    return true;
+}
+static_assert(all_reached(), "rows of one path stand together, and before those of a beginning of it");
 static_assert(route_count < 256, "a connection remembers its route in one byte");
 static_assert(size_t(Status::version_not_supported) < 16, "an exchange keeps its status in four bits");
 
@@ -1620,7 +1647,7 @@ constexpr AllowedMethods allowed_methods = [] {
         const auto add = [&](Method method) { allowed.rows[row] |= uint16_t(1u << unsigned(method)); };
         add(Method::options);
         for (const Route &route : routes) {
-            if (row != all_routes && !(route.path == routes[row].path)) continue;
+            if (row != all_routes && !have_same_path(route, routes[row])) continue;
             add(route.method);
             if (route.method == Method::get) add(Method::head);
         }
@@ -1630,7 +1657,7 @@ constexpr AllowedMethods allowed_methods = [] {
 
 // Whether there is a row `other` that has the path of row `index`.
 template <size_t index> consteval bool is_path_of_row(size_t other) {
-    return other < route_count && routes[other].path == routes[index].path;
+    return other < route_count && have_same_path(routes[other], routes[index]);
 }
 
 // Calls `visit` with each row until one call returns true. Unrolled by the compiler, so that in each copy the row is
@@ -1666,8 +1693,14 @@ template <size_t index>
     constexpr Route route = routes[index];
     exchange.route = index;
     if (head.method == route.method || (route.method == Method::get && head.method == Method::head)) {
+        size_t path_size = route.path.size;
+        if constexpr (route.take_rest != nullptr) {
+            path_size = size_t(query - head.target.data);
+            const Status status = route.take_rest(exchange, head.target.first(path_size).after(route.path.size));
+            if (status != Status::ok) return status;
+        }
         if constexpr (route.take_query != nullptr)
-            if (*query == '?') route.take_query(exchange, {query + 1, head.target.size - route.path.size - 1});
+            if (*query == '?') route.take_query(exchange, {query + 1, head.target.size - path_size - 1});
         return Status::ok;
     } else if constexpr (is_path_of_row<index>(index + 1)) {
         return begin_route<index + 1>(exchange, head, query);
@@ -1685,13 +1718,16 @@ template <size_t index>
     exchange.route = 0;
     Status status = Status::not_found;
     visit_routes([&]<size_t index> {
-        constexpr Bytes path = routes[index].path;
+        constexpr Route route = routes[index];
+        constexpr Bytes path = route.path;
         if constexpr (index != 0 && is_path_of_row<index>(index - 1)) return false;
         // Up to `overread` bytes may be compared whatever there is: no path holds the space behind the target.
         if (path.size > overread && path.size > head.target.size) return false;
         if (differ<path.size>(head.target.data, path.data)) return false;
-        const char *const query = head.target.data + path.size;
-        if (*query != ' ' && *query != '?') return false;
+        const char *query = head.target.data + path.size;
+        if constexpr (route.take_rest != nullptr)
+            while (*query != ' ' && *query != '?') query++;
+        else if (*query != ' ' && *query != '?') return false;
         status = begin_route<index>(exchange, head, query);
         return true;
     });
