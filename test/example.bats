@@ -1,0 +1,273 @@
+#!/usr/bin/env bats
+# A worked example of what a user of this source changes: test/example/routes.patch has two more routes.
+load helper
+setup_file() {
+  build_example example
+  start_server
+}
+teardown_file() { stop_server; }
+# A test with a server of its own says so.
+teardown() { if [[ -n ${has_own_server:-} ]]; then stop_server; fi; }
+
+# build_example NAME [SCRIPT]: builds the server with the patch in a folder of its own, and lets start_server take it
+# from then on. The script is for sed and changes the source further.
+build_example() {
+  local folder=$BATS_FILE_TMPDIR/$1
+  mkdir --parents "$folder"
+  cp "$root/server.cpp" "$root/build.sh" "$folder"
+  patch --quiet --strip=1 --directory="$folder" <"$root/test/example/routes.patch"
+  sed --in-place "${2:-}" "$folder/server.cpp"
+  if ! "$folder/build.sh" >"$folder/log" 2>&1; then
+    cat "$folder/log" >&2
+    return 1
+  fi
+  export server_program=$folder/server
+}
+
+@test "it is built without a warning" {
+  [[ $(<"$BATS_FILE_TMPDIR/example/log") == 'server: '*' bytes' ]] || fail "$(<"$BATS_FILE_TMPDIR/example/log")"
+}
+
+@test "clang++ builds it without a warning, too" {
+  if ! command -v clang++ >/dev/null; then skip 'there is no clang++'; fi
+  CXX=clang++ build_example clang
+  [[ $(<"$BATS_FILE_TMPDIR/clang/log") == 'server: '*' bytes' ]] || fail "$(<"$BATS_FILE_TMPDIR/clang/log")"
+}
+
+@test "the rest of a path is the name that is greeted, up to 16 bytes as they stand there" {
+  check_rows <<'ROWS'
+200 open Hello,_World! GET /hello/World HTTP/1.1\r\nHost: a{END}
+200 open Hello,_W! GET /hello/W HTTP/1.1\r\nHost: a{END}
+200 open Hello,_0123456789abcdef! GET /hello/0123456789abcdef HTTP/1.1\r\nHost: a{END}
+200 open Hello,_a%20b! GET /hello/a%20b HTTP/1.1\r\nHost: a{END}
+200 open Hello,_a/b/! GET /hello/a/b/ HTTP/1.1\r\nHost: a{END}
+200 open Hello,_:@-.~!$&'()*+! GET /hello/:@-.~!$&'()*+ HTTP/1.1\r\nHost: a{END}
+200 open Hello,_World! GET /hello/World? HTTP/1.1\r\nHost: a{END}
+200 open Hello,_World! GET /hello/World?name=?&other=/x HTTP/1.1\r\nHost: a{END}
+200 open Hello,_World! GET /hello/World?<x*2000> HTTP/1.1\r\nHost: a{END}
+200 open Hello,_World! GET http://a/hello/World?x HTTP/1.1\r\nHost: a{END}
+200 open "" HEAD /hello/World HTTP/1.1\r\nHost: a{END}
+200 close Hello,_World! GET /hello/World HTTP/1.0{END}
+200 close Hello,_World! GET /hello/World HTTP/1.1\r\nHost: a\r\nConnection: close{END}
+200,200,200 open Hello,_B! GET /hello/Somebody HTTP/1.1\r\nHost: a{END}{GET}\r\nGET /hello/B HTTP/1.1\r\nHost: a{END}
+ROWS
+}
+
+@test "a name is kept while the content of its request arrives" {
+  check_rows <<'ROWS'
+200 open Hello,_World! GET /hello/World HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nEarth
+200 open Hello,_World! GET /hello/World HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0{END}
+200,200 open 21 GET /hello/0123456789abcdef HTTP/1.1\r\nHost: a{END}{POST}Content-Length: 2\r\n\r\n20
+ROWS
+}
+
+@test "no name is a 404, one of more than 16 bytes a 414, and the connection goes on" {
+  check_rows <<'ROWS'
+404 open 404_Not_Found\r\n GET /hello/ HTTP/1.1\r\nHost: a{END}
+404 open - GET /hello/?World HTTP/1.1\r\nHost: a{END}
+404 open "" HEAD /hello/ HTTP/1.1\r\nHost: a{END}
+404 close - GET /hello/ HTTP/1.0{END}
+414 open 414_URI_Too_Long\r\n GET /hello/0123456789abcdefg HTTP/1.1\r\nHost: a{END}
+414 open - GET /hello/<x*256> HTTP/1.1\r\nHost: a{END}
+414 open - GET /hello/<x*272> HTTP/1.1\r\nHost: a{END}
+414 open - GET /hello/<x*7000>?x HTTP/1.1\r\nHost: a{END}
+414 open - GET /hello/0123456789abcdefg HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nEarth
+414,200 open Hello,_B! GET /hello/<C*17> HTTP/1.1\r\nHost: a{END}GET /hello/B HTTP/1.1\r\nHost: a{END}
+ROWS
+}
+
+@test "what does not begin as the path does is a 404, what is malformed behind it a 400" {
+  check_rows <<'ROWS'
+404 open - GET /hello HTTP/1.1\r\nHost: a{END}
+404 open - GET /hello?/World HTTP/1.1\r\nHost: a{END}
+404 open - GET /helloX HTTP/1.1\r\nHost: a{END}
+404 open - GET /helloX/World HTTP/1.1\r\nHost: a{END}
+404 open - GET /hell HTTP/1.1\r\nHost: a{END}
+404 open - GET /Hello/World HTTP/1.1\r\nHost: a{END}
+404 open - GET //hello/World HTTP/1.1\r\nHost: a{END}
+404 open - GET /?/hello/World HTTP/1.1\r\nHost: a{END}
+404 open - POST /hello HTTP/1.1\r\nHost: a{END}
+404 open - GET /page/ HTTP/1.1\r\nHost: a{END}
+404 open - GET /pages HTTP/1.1\r\nHost: a{END}
+400 close - GET /hello/W%6 HTTP/1.1\r\nHost: a{END}
+400 close - GET /hello/ World HTTP/1.1\r\nHost: a{END}
+400 close - GET /hello/World HTTP/1.1{END}
+ROWS
+}
+
+@test "HEAD, OPTIONS, 405 and Allow follow from the row, whatever the name" {
+  local path
+  for path in /hello/World /hello/ '/hello/World?x' /hello/0123456789abcdefg /page; do
+    for method in POST DELETE; do
+      exchange "$method $path HTTP/1.1\r\nHost: a\r\n\r\n"
+      assert_statuses 405 "$method $path"
+      assert_field 'Allow: GET, HEAD, OPTIONS'
+    done
+    exchange "OPTIONS $path HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert_statuses 200 "$path"
+    assert_field 'Allow: GET, HEAD, OPTIONS'
+  done
+  exchange 'OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n'
+  assert_field 'Allow: GET, HEAD, POST, OPTIONS'
+  exchange 'HEAD /hello/World HTTP/1.1\r\nHost: a\r\n\r\n'
+  assert_field 'Content-Length: 13'
+  exchange 'HEAD /page HTTP/1.1\r\nHost: a\r\n\r\n'
+  assert_field 'Content-Length: 10240'
+  assert_body "$response" # nothing behind the head
+}
+
+@test "the routes that were there go on as before" {
+  check_rows <<'ROWS'
+200 open ok {HIDDEN}
+200 open 55 GET /baseline11?a=13&b=42 HTTP/1.1\r\nHost: a{END}
+200 open 75 POST /baseline11?a=13&b=42 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n20
+200 open 21 {CHUNKED}2\r\n20\r\n0{END}
+404 open - GET /nowhere HTTP/1.1\r\nHost: a{END}
+405 open - POST /pipeline HTTP/1.1\r\nHost: a{END}
+ROWS
+}
+
+@test "a request that is cut in two at any byte has the same answer" {
+  run_peers <<'PYTHON'
+request = b"GET /hello/World?a=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nEarth"
+peers = [connect(port) for _ in request]
+for cut, peer in enumerate(peers):
+    peer.sendall(request[:cut])
+for cut, peer in enumerate(peers):
+    peer.sendall(request[cut:])
+    assert Answers(peer).next()[::2] == (200, b"Hello, World!"), cut
+PYTHON
+}
+
+@test "the names of connections that have their requests at the same time do not mix" {
+  run_peers <<'PYTHON'
+names = [b"%x" % n * (n + 1) for n in range(16)]
+peers = [connect(port) for _ in names]
+for name, peer in zip(names, peers):
+    peer.sendall(b"GET /hello/%s HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n" % name)
+for peer in peers:
+    assert peer.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"  # its head has gone by
+for peer in peers:
+    peer.sendall(b"2")
+for name, peer in zip(reversed(names), reversed(peers)):
+    peer.sendall(b"0")
+    assert Answers(peer).next()[::2] == (200, b"Hello, %s!" % name), name
+PYTHON
+}
+
+# The page as the comment in the patch says it.
+page='visible = "".join(map(chr, range(0x21, 0x7f))) * 4
+page = "".join(visible[n % 94:][:79] + "\n" for n in range(128)).encode()
+assert len(page) == 10240
+'
+
+@test "an answer of 10 KB has its Content-Length and every byte, whatever the manner of the request" {
+  run_peers <<PYTHON
+$page
+from email.parser import BytesHeaderParser
+def ask(method, version, fields=b""):
+    with connect(port) as peer:
+        peer.sendall(b"%s /page HTTP/%s\r\nHost: a\r\n%s\r\n" % (method, version, fields))
+        peer.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: peer.recv(65536), b""))
+    head, _, content = answer.partition(b"\r\n\r\n")
+    line, _, fields = head.partition(b"\r\n")
+    assert line == b"HTTP/1.1 200 OK", line
+    fields = BytesHeaderParser().parsebytes(fields)
+    assert fields["Content-Length"] == "10240", fields["Content-Length"]
+    assert content == (b"" if method == b"HEAD" else page), content
+    return fields["Connection"]
+for method in b"GET", b"HEAD":
+    assert ask(method, b"1.1") is None
+    assert ask(method, b"1.1", b"Connection: close\r\n") == "close"
+    assert ask(method, b"1.0") == "close"
+    assert ask(method, b"1.0", b"Connection: keep-alive\r\n") == "keep-alive"
+PYTHON
+}
+
+@test "hundreds of pipelined requests for it, and names between them, are answered in order to a peer that reads late" {
+  run_peers <<PYTHON
+$page
+peer = connect(port, receive_buffer=4096)
+here, there = f"0100007F:{peer.getsockname()[1]:04X}", f"0100007F:{port:04X}"
+def is_read():
+    """Whether the server has read all requests within half a second: it does not while it holds answers back."""
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        queues = next(line.split()[4] for line in open("/proc/net/tcp") if f"{there} {here}" in line)
+        if queues.endswith(":00000000"):
+            return True
+        time.sleep(0.005)
+    return False
+count = 0
+while is_read():
+    for count in range(count, count + 100):
+        peer.sendall(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\nGET /hello/%d HTTP/1.1\r\nHost: a\r\n\r\n" % count)
+    count += 1
+peer.sendall(b"GET /page HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+answers = Answers(peer)
+for n in range(count):
+    assert answers.next()[::2] == (200, page), n
+    assert answers.next()[::2] == (200, b"Hello, %d!" % n), n
+status, head, content = answers.next()
+assert (status, content) == (200, page) and b"\r\nConnection: close" in head, head
+assert answers.next() is None
+PYTHON
+}
+
+# rows ROW...: the script for sed that puts them before or, behind "--", after the example's.
+rows() {
+  local at='/^constexpr Route routes\[\] = {/a' row
+  for row in "$@"; do
+    if [[ $row == -- ]]; then at='/^    {.method = Method::get, .path = "\/hello\/"_b/a'; else echo "$at \\    $row"; fi
+  done
+}
+
+@test "rows for a whole path stand before those for its beginning, and have methods of their own" {
+  local long=/a/beginning/of/more/than/32/bytes/ row
+  has_own_server=yes
+  build_example more "$(
+    rows '{Method::get, "/hello/"_b, answer_ok},' \
+      '{Method::get, "/hello/all"_b, answer_ok},' \
+      '{Method::post, "/hello/all"_b, answer_page},' -- \
+      '{.method = Method::put, .path = "/hello/"_b, .answer = answer_page, .take_rest = take_name},' \
+      '{Method::get, "/sum/"_b, answer_ok},' \
+      '{Method::get, "/sum/"_b, answer_sum, add_query, nullptr, take_first},' \
+      "{Method::get, \"$long\"_b, answer_hello, nullptr, nullptr, take_name},"
+    echo '/^struct Route {/i Status take_first(Exchange &exchange, Bytes rest) {'
+    echo '/^struct Route {/i take_addend(exchange, rest); return Status::ok; }'
+  )"
+  start_server
+  check_rows <<ROWS
+200 open ok GET /hello/ HTTP/1.1\r\nHost: a{END}
+200 open ok GET /hello/?x HTTP/1.1\r\nHost: a{END}
+200 open ok GET /hello/all HTTP/1.1\r\nHost: a{END}
+200 open - POST /hello/all HTTP/1.1\r\nHost: a{END}
+200 open Hello,_al! GET /hello/al HTTP/1.1\r\nHost: a{END}
+200 open Hello,_all/! GET /hello/all/ HTTP/1.1\r\nHost: a{END}
+200 open - PUT /hello/al HTTP/1.1\r\nHost: a{END}
+404 open - GET /sum HTTP/1.1\r\nHost: a{END}
+200 open ok GET /sum/ HTTP/1.1\r\nHost: a{END}
+200 open 5 GET /sum/5? HTTP/1.1\r\nHost: a{END}
+200 open 8 GET /sum/5?a=1&b=2 HTTP/1.1\r\nHost: a{END}
+200 open 3 GET /sum/a=7?a=1&b=2 HTTP/1.1\r\nHost: a{END}
+404 open - GET ${long%/} HTTP/1.1\r\nHost: a{END}
+404 open - GET ${long%?/}X/ HTTP/1.1\r\nHost: a{END}
+404 open - GET $long HTTP/1.1\r\nHost: a{END}
+200 open Hello,_W! GET ${long}W?x HTTP/1.1\r\nHost: a{END}
+ROWS
+  for row in '/hello/:GET, HEAD' '/hello/all:GET, HEAD, POST' '/hello/al:GET, HEAD, PUT' '/sum/:GET, HEAD'; do
+    exchange "DELETE ${row%:*} HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert_statuses 405 "$row"
+    assert_field "Allow: ${row##*:}, OPTIONS"
+  done
+}
+
+@test "a row that no request would reach does not compile" {
+  local row
+  for row in '{Method::get, "/hello/all"_b, answer_ok},' '{Method::post, "/page"_b, answer_page},' \
+    '{Method::get, "/hello/a/"_b, answer_hello, nullptr, nullptr, take_name},'; do
+    run build_example unreached "$(rows -- "$row")"
+    [[ $status == 1 && $output == *'rows of one path stand together'* ]] || fail "$row: $output"
+  done
+}
