@@ -189,13 +189,11 @@ PYTHON
   run_peers <<PYTHON
 $page
 peer = connect(port, receive_buffer=4096)
-here, there = f"0100007F:{peer.getsockname()[1]:04X}", f"0100007F:{port:04X}"
 def is_read():
     """Whether the server has read all requests within half a second: it does not while it holds answers back."""
     end = time.monotonic() + 0.5
     while time.monotonic() < end:
-        queues = next(line.split()[4] for line in open("/proc/net/tcp") if f"{there} {here}" in line)
-        if queues.endswith(":00000000"):
+        if queues(port, peer.getsockname()[1])[1] == 0:
             return True
         time.sleep(0.005)
     return False

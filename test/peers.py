@@ -71,6 +71,25 @@ def memory_kib(pid, name="VmRSS"):
     return int(status.split(f"{name}:")[1].split()[0])
 
 
+def tcp_sockets(local_port):
+    """This machine's TCP sockets with that port, as proc(5) shows them, and of both versions of IP: its columns."""
+    for table in pathlib.Path("/proc/net/tcp"), pathlib.Path("/proc/net/tcp6"):
+        for line in table.read_text().splitlines()[1:] if table.exists() else ():
+            if line.split()[1].endswith(f":{local_port:04X}"):
+                yield line.split()
+
+
+def queues(local_port, remote_port):
+    """Bytes that the socket between these ports has not been rid of, and bytes that nobody has read. None without it."""
+    for columns in tcp_sockets(local_port):
+        if columns[2].endswith(f":{remote_port:04X}"):
+            return [int(size, 16) for size in columns[4].split(":")]
+
+
+HAS_IPV6 = pathlib.Path("/proc/net/if_inet6").exists() and \
+    "0" * 31 + "1 " in pathlib.Path("/proc/net/if_inet6").read_text()
+
+
 def wait_until(condition, seconds=10):
     end = time.monotonic() + seconds
     while not condition():

@@ -180,8 +180,7 @@ assert probe.stop() < 1, max(probe.times)
 wait_until(lambda: descriptors(pid) < 20)
 # The kernel keeps nothing for them either.
 def left():
-    return [line for line in open("/proc/net/tcp") if f"0100007F:{port:04X} " in line.split(None, 2)[1] + " "
-            and line.split()[3] not in ("0A", "06")]
+    return [columns for columns in tcp_sockets(port) if columns[3] not in ("0A", "06")]
 wait_until(lambda: not left())
 PYTHON
 }
@@ -226,16 +225,11 @@ PYTHON
 size = 100 * len(b"HTTP/1.1 200 OK\r\nServer: mote\r\nContent-Type: text/plain\r\n"
                  b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 2\r\n\r\nok")
 peer = connect(port, receive_buffer=4096)
-here, there = f"0100007F:{peer.getsockname()[1]:04X}", f"0100007F:{port:04X}"
-def queue(local, remote, place):
-    """Bytes in one of the two queues of a socket: 0 not acknowledged yet, 1 not read yet. None if there is no such socket."""
-    for line in open("/proc/net/tcp"):
-        if f"{local} {remote}" in line:
-            return int(line.split()[4].split(":")[place], 16)
+here = peer.getsockname()[1]
 def are_out(answers):
     """Whether the server is rid of all answers, and holds none back: each is in one socket or in the other."""
     end = time.monotonic() + 1  # an acknowledgement takes up to 0.2 s
-    while queue(there, here, 0) + queue(here, there, 1) != answers:
+    while queues(port, here)[0] + queues(here, port)[1] != answers:
         if time.monotonic() > end:
             return False
         time.sleep(0.005)
@@ -244,8 +238,8 @@ answers = 0
 while are_out(answers):
     peer.sendall(OK * 100)
     answers += size
-assert queue(there, here, 1) == 0, "not everything has been received"
-wait_until(lambda: queue(there, here, 0) is None, seconds=4)
+assert queues(port, here)[1] == 0, "not everything has been received"
+wait_until(lambda: queues(port, here) is None, seconds=4)
 try:
     while peer.recv(65536):
         pass
