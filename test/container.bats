@@ -31,6 +31,10 @@ reason_to_skip() {
     echo 'a minute, as root, with packages from the network: make container'
   elif [[ $built != "$root" ]]; then
     echo 'the Dockerfile builds for the machine that it is on'
+  elif ! unshare --mount true 2>/dev/null; then
+    echo 'nothing can be mounted here'
+  elif ! curl --silent --fail --max-time 20 --output /dev/null http://deb.debian.org/debian/dists/bookworm/Release; then
+    echo 'deb.debian.org cannot be reached'
   fi
 }
 
