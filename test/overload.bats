@@ -132,6 +132,7 @@ PYTHON
 }
 
 @test "a listener that cannot be watched again is tried until it can, though nobody is connected" {
+  natively 'the calls are those of the emulator'
   # The worker's calls of epoll_ctl: two connections; the listener out, then three times in again: when the one and the
   # other connection close, and at the next tick of the clock.
   local server_command=(strace --daemonize --follow-forks --output="$BATS_TEST_TMPDIR/calls" --trace=epoll_ctl
