@@ -2,7 +2,7 @@
 FROM debian:bookworm-slim AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends g++
 COPY server.cpp build.sh /mote/
-RUN /mote/build.sh
+RUN bash /mote/build.sh
 
 FROM scratch
 COPY --from=build /mote/server /server

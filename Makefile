@@ -67,7 +67,7 @@ asm: server
 	objdump --disassemble --demangle --source --no-show-raw-insn server.debug
 
 lint:
-	shellcheck build.sh .ci/run test/boot.sh test/helper.bash test/*.bats
+	shellcheck build.sh .ci/run test/arena.sh test/boot.sh test/helper.bash test/*.bats
 	clang-format --dry-run --Werror server.cpp test/fuzz.cpp test/kernel.cpp test/scans.cpp
 	clang-tidy --quiet server.cpp -- -std=c++20 -ffreestanding -march=x86-64-v2
 

@@ -54,9 +54,18 @@ build_variant() {
 }
 
 # Starts a server on a free port: sets server_port and server_pid, and server_log, where its standard error goes.
-# Arguments: further options for the server. server_command may hold words to put before it.
+# Arguments: further options for the server. server_command may hold words to put before it. With MOTE_PORT it is
+# somebody else's server that is tested, which listens there, with MOTE_SERVER another program.
 start_server() {
-  build_server
+  if [[ -n ${MOTE_PORT:-} ]]; then
+    export server_port=$MOTE_PORT
+    return
+  fi
+  if [[ -n ${MOTE_SERVER:-} ]]; then
+    local server_program=$MOTE_SERVER
+  else
+    build_server
+  fi
   server_log=$BATS_FILE_TMPDIR/server.log
   local attempt
   for attempt in 1 2 3 4 5; do
@@ -86,7 +95,7 @@ server_is_settled() { grep --quiet listening "$server_log" || ! kill -0 "$server
 
 # Ends the server; one that does not end by itself is killed, and the test fails.
 stop_server() {
-  if [[ -z ${server_pid:-} ]] || server_is_gone; then return; fi
+  if [[ -n ${MOTE_PORT:-} || -z ${server_pid:-} ]] || server_is_gone; then return; fi
   kill "$server_pid"
   if ! wait_until server_is_gone; then
     kill -KILL "$server_pid"

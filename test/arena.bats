@@ -1,0 +1,66 @@
+#!/usr/bin/env bats
+# The entry for HttpArena that test/arena.sh makes, and that its validation can fail.
+load helper
+
+setup() {
+  if [[ $built != "$root" ]]; then skip 'the entry is the same for every compiler'; fi
+}
+teardown() { stop_server; }
+
+@test "the entry is four files that the arena builds by its Dockerfile, and passes the validation" {
+  run -0 "$root/test/arena.sh" "$BATS_TEST_TMPDIR"
+  [[ $output == *$'\nok 8 '* && $output != *$'\nnot ok '* ]] || fail "$output"
+  cd "$BATS_TEST_TMPDIR"
+  run -0 find . -type f -printf '%m %p\n'
+  [[ $(sort <<<"$output" | xargs) == '644 ./frameworks/mote/Dockerfile 644 ./frameworks/mote/build.sh '\
+'644 ./frameworks/mote/meta.json 644 ./frameworks/mote/server.cpp' ]] || fail "$output"
+  local file
+  for file in Dockerfile build.sh meta.json server.cpp; do cmp "frameworks/mote/$file" "$root/$file"; done
+}
+
+@test "what listens on a port is validated there" {
+  start_server
+  run -0 "$root/test/arena.sh" "$BATS_TEST_TMPDIR" "$server_port"
+  if server_is_gone; then fail 'the validation has ended a server that is not its own'; fi
+  stop_server
+  # A server that takes content of one byte only, and one that is not there.
+  build_variant content_limit=1
+  start_server
+  run -1 "$root/test/arena.sh" "$BATS_TEST_TMPDIR" "$server_port"
+  stop_server
+  run -1 "$root/test/arena.sh" "$BATS_TEST_TMPDIR" "$server_port"
+  unset server_program
+}
+
+# entry_of EDIT FILE: what the script says of an entry with this edit of a file, which the arena would refuse.
+entry_of() {
+  mkdir --parents "$BATS_TEST_TMPDIR/copy/test"
+  cp "$root"/{Dockerfile,meta.json,server.cpp,build.sh} "$BATS_TEST_TMPDIR/copy"
+  cp "$root/test/arena.sh" "$BATS_TEST_TMPDIR/copy/test"
+  sed --in-place "$1" "$BATS_TEST_TMPDIR/copy/$2"
+  run -1 --separate-stderr "$BATS_TEST_TMPDIR/copy/test/arena.sh" "$BATS_TEST_TMPDIR/entry"
+}
+
+@test "an entry that the arena would refuse is refused before it is built" {
+  local edit file message
+  # shellcheck disable=SC2154  # set by run
+  while IFS='|' read -r edit file message; do
+    entry_of "$edit" "$file"
+    [[ $stderr == "arena.sh: $message" ]] || fail "$edit: $stderr"
+  done <<'ROWS'
+s/bookworm-slim/stable-slim/|Dockerfile|the base image debian:stable-slim has no version
+s/debian:bookworm-slim/debian/|Dockerfile|the base image debian has no version
+s/^COPY server.cpp/COPY server.cc/|Dockerfile|the Dockerfile copies server.cc, which is not in the folder
+s/"limited-conn"/"json"/|meta.json|this is an engine, for baseline, pipelined and limited-conn
+/"language"/d|meta.json|meta.json needs a str as language
+ROWS
+}
+
+@test "arguments that mean nothing are one line and status 2" {
+  local arguments
+  for arguments in '' 'a b' 'a 1 2'; do
+    # shellcheck disable=SC2086  # several words
+    run -2 --separate-stderr "$root/test/arena.sh" $arguments
+    [[ ${#stderr_lines[@]} == 1 && -z $output ]] || fail "$arguments: $stderr"
+  done
+}

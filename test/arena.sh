@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Makes the entry for HttpArena, and validates it as the arena does:
+#   test/arena.sh ARENA        into ARENA/frameworks/mote, and what is built from there
+#   test/arena.sh ARENA PORT   the same, but what listens on that port, a container perhaps
+set -euo pipefail
+
+if (($# < 1 || $# > 2)) || [[ -z $1 || ! ${2-1} =~ ^[0-9]+$ ]]; then
+  echo "arena.sh: one folder and perhaps a port: ${0##*/} ARENA [PORT]" >&2
+  exit 2
+fi
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+entry=$1/frameworks/mote
+
+mkdir --parents "$entry"
+# The arena runs an executable build.sh in the place of `docker build`; here the Dockerfile calls it.
+install --mode=644 "$root"/{Dockerfile,meta.json,server.cpp,build.sh} "$entry"
+
+# What it checks before it builds: the entry's profiles are its own, and each base image has a version.
+python3 - "$entry" <<'PYTHON'
+import json, pathlib, re, sys
+entry = pathlib.Path(sys.argv[1])
+meta = json.loads((entry / "meta.json").read_text())
+kinds = {"display_name": str, "language": str, "type": str, "engine": str, "description": str, "enabled": bool,
+         "tests": list, "maintainers": list}
+for name, kind in kinds.items():
+    if not isinstance(meta.get(name), kind):
+        sys.exit(f"arena.sh: meta.json needs a {kind.__name__} as {name}")
+if meta["type"] != "engine" or not set(meta["tests"]) <= {"baseline", "pipelined", "limited-conn"}:
+    sys.exit("arena.sh: this is an engine, for baseline, pipelined and limited-conn")
+dockerfile = (entry / "Dockerfile").read_text()
+for image in re.findall(r"^FROM (\S+)", dockerfile, re.M):
+    if image != "scratch" and not re.search(r":(?!latest|stable)[a-z0-9]", image):
+        sys.exit(f"arena.sh: the base image {image} has no version")
+for line in re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.M):
+    for name in line.split():
+        if not (entry / name).is_file():
+            sys.exit(f"arena.sh: the Dockerfile copies {name}, which is not in the folder")
+PYTHON
+
+if (($# == 2)); then
+  MOTE_PORT=$2 exec bats "$root/test/validate.bats"
+fi
+# Built elsewhere: the folder is to hold what is handed in, and no more.
+folder=$(mktemp --directory)
+trap 'rm --force --recursive "$folder"' EXIT
+cp "$entry"/* "$folder"
+bash "$folder/build.sh"
+MOTE_SERVER=$folder/server bats "$root/test/validate.bats"
