@@ -47,13 +47,13 @@ entry_of() {
   while IFS='|' read -r edit file message; do
     entry_of "$edit" "$file"
     [[ $stderr == "arena.sh: $message" ]] || fail "$edit: $stderr"
-  done <<'ROWS'
+  done <<'ENTRIES'
 s/bookworm-slim/stable-slim/|Dockerfile|the base image debian:stable-slim has no version
 s/debian:bookworm-slim/debian/|Dockerfile|the base image debian has no version
 s/^COPY server.cpp/COPY server.cc/|Dockerfile|the Dockerfile copies server.cc, which is not in the folder
 s/"limited-conn"/"json"/|meta.json|this is an engine, for baseline, pipelined and limited-conn
 /"language"/d|meta.json|meta.json needs a str as language
-ROWS
+ENTRIES
 }
 
 @test "arguments that mean nothing are one line and status 2" {
