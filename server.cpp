@@ -481,10 +481,9 @@ struct Word {
 [[nodiscard, gnu::always_inline]] inline long epoll_wait(int epoll, epoll_event *events, size_t room) {
     return trap(Sys::epoll_pwait, epoll, address(events), long(room), -1, 0);
 }
-// Expires once, `after_ns` nanoseconds from now; 0 would switch it off.
+// Expires once, `after_ns` nanoseconds from now, which are less than a second; 0 would switch it off.
 [[nodiscard, gnu::noinline]] long timerfd_settime(int timer, int64_t after_ns) {
-    constexpr int64_t second = 1'000'000'000;
-    itimerspec when{{0, 0}, {after_ns / second, after_ns % second}};
+    const itimerspec when{{0, 0}, {0, after_ns}};
     return trap(Sys::timerfd_settime, timer, 0, address(&when), 0);
 }
 [[nodiscard]] inline long clock_gettime(int clock, timespec &now) {
@@ -502,12 +501,12 @@ struct Word {
 [[nodiscard]] inline long madvise(void *memory, size_t size, int advice) {
     return trap(Sys::madvise, address(memory), long(size), advice);
 }
-[[nodiscard]] inline long block_signals(const sigset &signals) {
+[[nodiscard]] inline long block_signals(sigset signals) {
     return trap(Sys::rt_sigprocmask, SIG_BLOCK, address(&signals), 0, sizeof signals);
 }
 // The number of a pending signal out of `signals`, waiting for one for as long as `limit` if need be, or -errno. It is
 // -EAGAIN when the time is over and -EINTR when the process was stopped and continued meanwhile.
-[[nodiscard]] inline long wait_for_signal(const sigset &signals, const timespec *limit) {
+[[nodiscard, gnu::cold, gnu::noinline]] long wait_for_signal(sigset signals, const timespec *limit) {
     return trap(Sys::rt_sigtimedwait, address(&signals), 0, address(limit), sizeof signals);
 }
 // The family decides how much of `to` is looked at.
@@ -749,11 +748,13 @@ static_assert(sizeof(Vector) <= overread);
     return at;
 }
 
-// The value of a hexadecimal digit, or more than 15.
+// The value of a hexadecimal digit, or more than 15; the second one is for rare paths, which share its code.
 [[nodiscard, gnu::always_inline]] constexpr uint32_t hex_value(char byte) {
     const uint32_t digit = uint32_t(byte) - '0', letter = (uint32_t(byte) | 0x20) - 'a';
     return digit <= 9 ? digit : letter <= 5 ? letter + 10 : UINT32_MAX;
 }
+
+[[nodiscard, gnu::cold, gnu::noinline]] uint32_t rare_hex_value(char byte) { return hex_value(byte); }
 
 // Texts that are only looked up on rare paths stand one behind the other, each ended by NUL, and so is the list: that
 // costs no table of addresses. (Unaligned, or a compiler may put padding before it.) Text `index` of such a list.
@@ -903,9 +904,8 @@ enum class Status : uint8_t {
     not_implemented,
     version_not_supported,
 };
-// The end of a status line, and the content of an error's response.
+// The end of a status line, and the content of an error's response, for each status from `options` on.
 alignas(1) constexpr char status_texts[] = "200 OK\r\n\0"
-                                           "200 OK\r\n\0"
                                            "400 Bad Request\r\n\0"
                                            "404 Not Found\r\n\0"
                                            "405 Method Not Allowed\r\n\0"
@@ -919,7 +919,7 @@ alignas(1) constexpr char status_texts[] = "200 OK\r\n\0"
                                            "505 HTTP Version Not Supported\r\n\0";
 
 static_assert(text_count(method_names) == size_t(Method::unknown));
-static_assert(text_count(status_texts) == size_t(Status::version_not_supported) + 1);
+static_assert(text_count(status_texts) == size_t(Status::version_not_supported));
 
 // What a parser answers. From `refused` on, the distance to it is the status of the refusal.
 // (As wide as a register, for a compiler takes care of the rest of one.)
@@ -1338,7 +1338,7 @@ static_assert(chunk_steps_are_in_order(), "the steps of a state stand together")
     content.state = step->to;
     bool is_overhead = content.state >= At::extension_gap;
     if (content.state == At::size) {
-        const uint32_t size = content.left * 16 + hex_value(*at);
+        const uint32_t size = content.left * 16 + rare_hex_value(*at);
         if (size > content.budget) return refuse(Status::content_too_large);
         content.left = size;
         is_overhead = size == 0 && from != At::size_start;  // leading zeros have no other bound
@@ -1519,7 +1519,7 @@ struct Answer {
     // A whole response that no route gives, with an Allow field (RFC 9110 section 10.2.1) if there are `methods`, one bit
     // each. An error has its reason as its content, so that a person sees something.
     [[gnu::cold]] void status(Status status, unsigned methods) {
-        const char *const reason = text_at(status_texts, size_t(status));
+        const char *const reason = text_at(status_texts, size_t(status) - size_t(Status::options));
         const char *const content = status == Status::options ? "" : reason;
         char *to = compose(at, "HTTP/1.1 $$#\r\n", reason, head + status_line_size, bytes_of(content).size);
         if (methods != 0) {
@@ -1538,10 +1538,10 @@ struct Answer {
         while (!stands_at(head_end, "\r\n\r\n")) head_end++;
         head_end += 2;
         if (exchange.manner.is_head) at = head_end + 2;
-        Bytes field_line{};
-        if (exchange.manner.persistence != Exchange::Persistence::keep)
-            field_line = exchange.manner.persistence == Exchange::Persistence::close ? "Connection: close\r\n"_b
-                                                                                     : "Connection: keep-alive\r\n"_b;
+        if (exchange.manner.persistence == Exchange::Persistence::keep) return;
+        const Bytes field_line = exchange.manner.persistence == Exchange::Persistence::close
+                                     ? "Connection: close\r\n"_b
+                                     : "Connection: keep-alive\r\n"_b;
         for (char *from = at; from != head_end;) {
             from--;
             from[field_line.size] = *from;
@@ -1993,17 +1993,17 @@ void close_connection(Worker &worker, Connection &connection) {
 
 // How far the input has been answered.
 enum class Progress : size_t {
-    all,       // to its end, or until the output buffer was full
-    to_rest,   // to a request that has not arrived whole
-    to_last,   // to the connection's last request
-    to_wrong,  // to one that is refused, which is the last one as well
+    all,      // to its end, or until the output buffer was full
+    to_rest,  // to a request that has not arrived whole
+    to_last,  // to the connection's last request
+    to_end,   // the same, and the peer is done: it has asked for the end and sent nothing behind that
 };
 
 // All that can be answered now is answered, in `size` bytes of the output buffer, of which send has taken `sent` or
 // answered with an error; `rest` of the input is left. What send has not taken waits in a block until the socket is
 // writable, and so does the rest, unless the connection ends behind it. Returns whether the connection goes on.
 [[nodiscard, gnu::cold, gnu::noinline]] bool settle(Worker &worker, Connection &connection, Bytes rest, long sent,
-                                                    size_t size, Progress progress, bool is_drained) {
+                                                    size_t size, Progress progress) {
     const bool is_last = progress >= Progress::to_last;
     if (sent != long(size)) {
         if (sent < 0) {
@@ -2015,8 +2015,7 @@ enum class Progress : size_t {
         return hold_back(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), rest);
     }
     if (!is_last) return await_rest(worker, connection, rest);
-    const bool peer_is_done = is_drained && rest.size == 0 && worker.drain_ticks == 0;
-    return finish(worker, connection, progress == Progress::to_last && peer_is_done);
+    return finish(worker, connection, progress == Progress::to_end);
 }
 
 // Takes one request, or what has arrived of it. A head is taken whole or not at all, content as far as it has arrived.
@@ -2058,11 +2057,13 @@ enum class Progress : size_t {
             if (parse == Parse::empty_line && cursor.at != cursor.end) continue;
             if (parse < Parse::refused) return Progress::to_rest;
             refuse_request(connection, answer, refusal(parse));
-            return Progress::to_wrong;
+            return Progress::to_last;
         }
         if (cursor.at == cursor.end && is_drained && worker.drain_ticks != 0) [[unlikely]]  // it is the last one
             connection.exchange.manner.persistence = Exchange::Persistence::close;
-        if (!answer_exchange(connection.exchange, answer)) return Progress::to_last;
+        if (!answer_exchange(connection.exchange, answer))
+            return cursor.at == cursor.end && is_drained && worker.drain_ticks == 0 ? Progress::to_end
+                                                                                    : Progress::to_last;
     } while (cursor.at != cursor.end && answer.at <= output_full);
     return Progress::all;
 }
@@ -2086,7 +2087,7 @@ enum class Progress : size_t {
             sent = send(socket, worker.output, size);
         }
         if (sent != long(size) || progress != Progress::all) [[unlikely]]
-            return settle(worker, connection, {cursor.at, cursor.left()}, sent, size, progress, is_drained);
+            return settle(worker, connection, {cursor.at, cursor.left()}, sent, size, progress);
     } while (cursor.at != cursor.end);
     return true;
 }
@@ -2189,10 +2190,10 @@ void put_head(char *at, uint64_t now) {
 // Makes the clock tick at the next full second, or soon if the server drains, and the Date bytes those of this one.
 [[gnu::cold, gnu::noinline]] void run_clock(Worker &worker) {
     worker.is_ticking = true;
-    timespec now{};
+    timespec now;
     (void)clock_gettime(CLOCK_REALTIME, now);  // cannot fail: the clock exists and `now` is writable
     put_head(worker.head, uint64_t(now.tv_sec));
-    const int64_t left_ns = 1'000'000'000 - now.tv_nsec;
+    const int64_t left_ns = 1'000'000'000 - (now.tv_nsec | 1);  // less than a second: that took longer than 1 ns anyway
     (void)timerfd_settime(worker.timer, worker.drain_ticks != 0 ? drain_tick_ms * 1'000'000 : left_ns);  // likewise
 }
 
@@ -2210,7 +2211,7 @@ void put_head(char *at, uint64_t now) {
         give_back_block(worker, connection);  // of the head
         const size_t size = size_t(answer.at - worker.output);
         const long sent = send(socket, worker.output, size);
-        return settle(worker, connection, {}, sent, size, Progress::to_wrong, false);
+        return settle(worker, connection, {}, sent, size, Progress::to_last);
     } else if (state <= sending_last) {  // a reset, so that the kernel does not keep what the peer does not take either
         (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
     }
@@ -2386,7 +2387,7 @@ alignas(1) constexpr char reasons[] = "\1Operation not permitted\0"
                                       "\30Too many open files\0"
                                       "\142Address already in use\0";
 
-// The system calls that must succeed.
+// The system calls that must succeed, in the form of compose(), whose number is the port.
 struct NamedCall {
     Sys call;
     Bytes name;
@@ -2394,7 +2395,7 @@ struct NamedCall {
 constexpr NamedCall named_calls[] = {
     {Sys::mmap, "mmap"_b},
     {Sys::socket, "socket"_b},
-    {Sys::bind, "bind"_b},
+    {Sys::bind, "bind to port #"_b},
     {Sys::listen, "listen"_b},
     {Sys::getsockname, "getsockname"_b},
     {Sys::dup, "dup"_b},
@@ -2443,12 +2444,12 @@ constexpr auto call_names = [] {  // in the form of `reasons`
     return texts;
 }
 
-// Ends the program because `call`, about a port if it is bind, has answered `result`.
+// Ends the program because `call` has answered `result`; only bind is about a port.
 [[noreturn, gnu::cold, gnu::noinline]] void end_on_failure(Sys call, long result, Word port = unused()) {
     const long error = -result;
-    const char *const name = find_key(call_names.text, char(call)), *const reason = find_key(reasons, char(error));
-    if (call == Sys::bind) print(2, "mote: $ to port #: $ (errno #)\n", name, port, reason, error);
-    else print(2, "mote: $: $ (errno #)\n", name, reason, error);
+    char what[call_names_size() + digits_limit];
+    *compose(what, find_key(call_names.text, char(call)), port) = '\0';
+    print(2, "mote: $: $ (errno #)\n", what, find_key(reasons, char(error)), error);
     exit_group(1);
 }
 
@@ -2519,7 +2520,7 @@ struct Options {
 
 // The soft limit goes up to the hard limit: how many connections there can be.
 void raise_descriptor_limit() {
-    rlimit64 limit{};
+    rlimit64 limit;
     (void)prlimit64(RLIMIT_NOFILE, nullptr, &limit);  // neither can fail
     limit.rlim_cur = limit.rlim_max;
     (void)prlimit64(RLIMIT_NOFILE, &limit, nullptr);
@@ -2542,7 +2543,7 @@ void raise_descriptor_limit() {
     uint8_t *end = to + 16, *gap = nullptr;  // where "::" stands
     for (;;) {
         unsigned number = 0, size = 0;
-        for (unsigned digit; (digit = hex_value(*at)) <= 15; at++, size++) number = number * 16 + digit;
+        for (unsigned digit; (digit = rare_hex_value(*at)) <= 15; at++, size++) number = number * 16 + digit;
         if (size != 0) {
             if (size > 4 || to == end) return false;
             *to++ = uint8_t(number >> 8);
