@@ -833,9 +833,13 @@ constexpr size_t text_limit = 255;
     char digits[digits_limit + 1];
     digits[digits_limit] = '\0';
     for (; *form != '\0'; form++) {
-        if (*form == '$') at = put_text(at, reinterpret_cast<const char *>(word++->value));
-        else if (*form == '#') at = put_text(at, put_digits(digits + digits_limit, uint64_t(word++->value)));
-        else *at++ = *form;
+        if (*form != '$' && *form != '#') {
+            *at++ = *form;
+            continue;
+        }
+        const long value = word++->value;
+        at = put_text(at, *form == '$' ? reinterpret_cast<const char *>(value)
+                                       : put_digits(digits + digits_limit, uint64_t(value)));
     }
     return at;
 }
@@ -1521,14 +1525,14 @@ struct Answer {
     [[gnu::cold]] void status(Status status, unsigned methods) {
         const char *const reason = text_at(status_texts, size_t(status) - size_t(Status::options));
         const char *const content = status == Status::options ? "" : reason;
-        char *to = compose(at, "HTTP/1.1 $$#\r\n", reason, head + status_line_size, bytes_of(content).size);
-        if (methods != 0) {
-            to = put_text(to, "Allow: ");
-            for (const char *name = method_names; methods != 0; name = text_at(name, 1), methods >>= 1)
-                if ((methods & 1) != 0) to = compose(to, "$, ", name);
-            to = put_text(to - 2, "\r\n");
+        char *to = compose(at, "HTTP/1.1 $$#", reason, head + status_line_size, bytes_of(content).size);
+        const char *form = "\r\nAllow: $";
+        for (const char *name = method_names; methods != 0; name = text_at(name, 1), methods >>= 1) {
+            if ((methods & 1) == 0) continue;
+            to = compose(to, form, name);
+            form = ", $";
         }
-        at = compose(to, "\r\n$", content);
+        at = compose(to, "\r\n\r\n$", content);
     }
 
     // Makes of the response that begins at `begin` the one for an exchange that is not plain: adds a Connection field,
@@ -1675,9 +1679,11 @@ template <size_t index = 0, typename Visit> [[gnu::always_inline]] inline void v
     if (head.method == Method::unknown || head.method == Method::connect) status = Status::not_implemented;
     if (head.method == Method::options) {
         // RFC 9110 section 9.3.7; absolute-form without a path and a query stands for "*" (RFC 9112 section 3.2.4).
-        const bool is_for_server = *head.target.data == '*' || head.target.size == 0;
-        if (is_for_server) exchange.route = all_routes;
-        if (is_for_server || status == Status::method_not_allowed) status = Status::options;
+        if (*head.target.data == '*' || head.target.size == 0) {
+            exchange.route = all_routes;
+            status = Status::options;
+        }
+        if (status == Status::method_not_allowed) status = Status::options;
     }
     if (head.says(Head::expects_other)) status = Status::expectation_failed;
     Exchange::Persistence persistence = keep;
@@ -1804,10 +1810,8 @@ struct Connection {
     [[nodiscard, gnu::always_inline]] inline bool receives() const {
         return uint8_t(state) - 1u <= uint8_t(State::receiving_head) - 1u;
     }
-    [[nodiscard, gnu::always_inline]] inline bool may_have_block() const {
-        return uint8_t(state) - unsigned(State::receiving_head) <=
-               uint8_t(State::sending_last) - unsigned(State::receiving_head);
-    }
+    // One that lingers has none any more, but may be asked: then this is one comparison.
+    [[nodiscard, gnu::always_inline]] inline bool may_have_block() const { return state >= State::receiving_head; }
 };
 static_assert(sizeof(Connection) == 32, "two connections share a cache line, none straddles one");
 
@@ -1870,7 +1874,7 @@ struct alignas(4096) Worker {
     char output[output_size];
 
     alignas(64) Connection connections[group_count * group_size];
-    const Connection *block_owners[block_count];  // nullptr: nobody has it
+    const Connection *block_owners[block_count + 1];  // nullptr: nobody has it; the last one is of no block
     Block blocks[block_count];
 
     [[nodiscard, gnu::noinline]] long socket_of(const Connection &connection) const {
@@ -1896,8 +1900,7 @@ constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
 // If the connection has a block, it gives it back.
 [[gnu::cold, gnu::noinline]] void give_back_block(Worker &worker, Connection &connection) {
-    const size_t index = worker.find_block(&connection);
-    if (index != block_count) worker.block_owners[index] = nullptr;
+    worker.block_owners[worker.find_block(&connection)] = nullptr;
 }
 
 // Waiting connections are accepted again; if the kernel cannot do that now, the clock tries it again.
@@ -1926,10 +1929,8 @@ void close_connection(Worker &worker, Connection &connection) {
 // Copies what waits in the connection's block to the input buffer and gives the block back. Returns its size.
 [[gnu::cold, gnu::noinline]] size_t take_back_input(Worker &worker, Connection &connection) {
     const Block &block = worker.block_of(connection);
-    __builtin_memcpy(worker.input, block.input, block.input_end);
-    const size_t size = block.input_end;
-    give_back_block(worker, connection);
-    return size;
+    give_back_block(worker, connection);  // nobody else takes it meanwhile
+    return size_t(put(worker.input, {block.input, block.input_end}) - worker.input);
 }
 
 // Changes what the connection waits for. Returns whether it goes on.
@@ -1967,10 +1968,9 @@ void close_connection(Worker &worker, Connection &connection) {
     }
 }
 
-// The last answer has been sent whole. `peer_is_done`: it asked for the end and has sent nothing behind that. Returns
-// whether the connection goes on.
-[[nodiscard, gnu::cold, gnu::noinline]] bool finish(Worker &worker, Connection &connection, bool peer_is_done) {
-    if (peer_is_done || shutdown(worker.socket_of(connection), SHUT_WR) != 0) return false;
+// The last answer has been sent whole, and the peer may still send. Returns whether the connection goes on.
+[[nodiscard, gnu::cold, gnu::noinline]] bool finish(Worker &worker, Connection &connection) {
+    if (shutdown(worker.socket_of(connection), SHUT_WR) != 0) return false;
     give_back_block(worker, connection);
     enter(worker, connection, Connection::State::lingering);
     connection.content.left = linger_limit;
@@ -2001,21 +2001,20 @@ enum class Progress : size_t {
 
 // All that can be answered now is answered, in `size` bytes of the output buffer, of which send has taken `sent` or
 // answered with an error; `rest` of the input is left. What send has not taken waits in a block until the socket is
-// writable, and so does the rest, unless the connection ends behind it. Returns whether the connection goes on.
+// writable, and so does the rest. Returns whether the connection goes on.
 [[nodiscard, gnu::cold, gnu::noinline]] bool settle(Worker &worker, Connection &connection, Bytes rest, long sent,
                                                     size_t size, Progress progress) {
     const bool is_last = progress >= Progress::to_last;
+    if (sent < 0) {
+        if (sent != -EAGAIN && sent != -EINTR) return false;
+        sent = 0;
+    }
     if (sent != long(size)) {
-        if (sent < 0) {
-            if (sent != -EAGAIN && sent != -EINTR) return false;
-            sent = 0;
-        }
         enter(worker, connection, is_last ? Connection::State::sending_last : Connection::State::sending);
-        if (is_last) rest.size = 0;
         return hold_back(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), rest);
     }
     if (!is_last) return await_rest(worker, connection, rest);
-    return finish(worker, connection, progress == Progress::to_end);
+    return progress != Progress::to_end && finish(worker, connection);
 }
 
 // Takes one request, or what has arrived of it. A head is taken whole or not at all, content as far as it has arrived.
@@ -2027,7 +2026,8 @@ enum class Progress : size_t {
         const Taken taken = take_head(cursor, head);
         cursor.at = taken.at;
         if (taken.parse != Parse::complete) [[unlikely]] {
-            exchange.manner.is_head = head.method == Method::head;  // a refusal of HEAD has no content either
+            const bool is_head = head.method == Method::head;  // a refusal of HEAD has no content either
+            exchange.manner = Exchange::Manner{Status::ok, Exchange::Persistence::keep, is_head};
             return taken.parse;
         }
         begin_exchange(exchange, head);
@@ -2096,14 +2096,13 @@ enum class Progress : size_t {
 // the connection does not go on.
 [[nodiscard, gnu::cold]] long resume(Worker &worker, Connection &connection) {
     Block &block = worker.block_of(connection);
-    while (block.output_begin < block.output_end) {
-        const long sent = send(worker.socket_of(connection), block.output + block.output_begin,
-                               block.output_end - block.output_begin);
+    while (const size_t left = block.output_end - block.output_begin) {
+        const long sent = send(worker.socket_of(connection), block.output + block.output_begin, left);
         if (sent == -EINTR) continue;
         if (sent < 0) return sent == -EAGAIN ? 0 : -1;
         block.output_begin += uint32_t(sent);
     }
-    if (connection.state == Connection::State::sending_last) return finish(worker, connection, false) ? 0 : -1;
+    if (connection.state == Connection::State::sending_last) return finish(worker, connection) ? 0 : -1;
     using enum Connection::State;
     enter(worker, connection, connection.content.state == Content::State::none ? idle : receiving_content);
     const long waiting = long(take_back_input(worker, connection));
@@ -2161,7 +2160,7 @@ static_assert(head_form[date_place] == weekdays[0] && head_form[date_place + 25]
 constexpr uint32_t days_of_month(uint32_t year, uint32_t month) {  // month 0 is January
     // Every 4th year is a leap year, but of those divisible by 25, and so by 100, only every 400th.
     const bool is_leap_year = (year & (year % 25 == 0 ? 15 : 3)) == 0;
-    return month == 1 ? 28 + is_leap_year : 31 - month % 7 % 2;
+    return month == 1 ? 28 + is_leap_year : 30 + (0xad5 >> month & 1);  // a bit for each that has 31
 }
 
 // Writes head_form with the Date (RFC 9110 section 5.6.7) of a moment, in seconds since 1970. Month by month: once a
@@ -2176,14 +2175,14 @@ void put_head(char *at, uint64_t now) {
         now /= limit;
     }
     uint32_t days = uint32_t(now), year = 1970, month = 0;
-    __builtin_memcpy(at, weekdays + size_t(days % 7) * 3, 3);
+    put(at, {weekdays + size_t(days % 7) * 3, 3});
     for (uint32_t length; days >= (length = days_of_month(year, month)); days -= length) {
         if (++month != 12) continue;
         month = 0;
         year++;
     }
     put_digits(at + 7, days + 1);
-    __builtin_memcpy(at + 8, months + size_t(month) * 3, 3);
+    put(at + 8, {months + size_t(month) * 3, 3});
     put_digits(at + 16, year);
 }
 
@@ -2197,24 +2196,28 @@ void put_head(char *at, uint64_t now) {
     (void)timerfd_settime(worker.timer, worker.drain_ticks != 0 ? drain_tick_ms * 1'000'000 : left_ns);  // likewise
 }
 
+// The clock ticks from now on, if it does not yet.
+[[gnu::cold, gnu::noinline]] void start_clock(Worker &worker) {
+    if (!worker.is_ticking) run_clock(worker);
+}
+
 // The connection's time is over. A request that has come in part is answered with 408 (RFC 9110 section 15.5.9). Returns
 // whether the connection goes on for a while.
 [[nodiscard, gnu::cold]] bool expire(Worker &worker, Connection &connection) {
     using enum Connection::State;
     const long socket = worker.socket_of(connection);
     const Connection::State state = connection.state;
-    if (state <= idle) {
-        return has_input(socket);  // its event is on the way
-    } else if (state <= receiving_head) {
+    if (state <= idle && has_input(socket)) return true;  // its event is on the way
+    if (state == receiving_content || state == receiving_head) {
         Answer answer{worker.output, worker.head};
         refuse_request(connection, answer, Status::request_timeout);
         give_back_block(worker, connection);  // of the head
         const size_t size = size_t(answer.at - worker.output);
         const long sent = send(socket, worker.output, size);
         return settle(worker, connection, {}, sent, size, Progress::to_last);
-    } else if (state <= sending_last) {  // a reset, so that the kernel does not keep what the peer does not take either
-        (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
     }
+    // A reset, so that the kernel does not keep what the peer does not take either.
+    if (state == sending || state == sending_last) (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
     return false;
 }
 
@@ -2245,7 +2248,7 @@ void put_head(char *at, uint64_t now) {
 [[gnu::cold]] void pause_accepting(Worker &worker) {
     worker.is_accepting = false;
     (void)epoll_ctl(worker.epoll, EPOLL_CTL_DEL, worker.listener, 0);  // a registered pair cannot fail
-    if (!worker.is_ticking) run_clock(worker);
+    start_clock(worker);
 }
 
 // From now on the socket drops what has less than this many hops left. (Neither call can fail on a socket that has that
@@ -2263,8 +2266,9 @@ inline bool accept_connections(Worker &worker) {
         if (socket < 0) [[unlikely]] {
             // What has run out, or a rule that forbids it, may last. From 64 on errors are the network's, to be
             // followed by another try (accept(2)): the listener is reported as long as there are connections.
-            if (socket != -EAGAIN && (socket > -64 || socket == -ENOBUFS)) pause_accepting(worker);
-            return socket == -EAGAIN;
+            if (socket == -EAGAIN) return true;
+            if (socket > -64 || socket == -ENOBUFS) pause_accepting(worker);
+            return false;
         }
         const bool fits = size_t(socket) < group_count * group_size;
         if (!fits || epoll_ctl(worker.epoll, EPOLL_CTL_ADD, socket, receiving_events) != 0) [[unlikely]] {
@@ -2278,8 +2282,7 @@ inline bool accept_connections(Worker &worker) {
         connection.content.state = Content::State::none;
         worker.connection_count++;
         worker.group_sizes[size_t(socket) / group_size]++;
-        if (!worker.is_ticking) [[unlikely]]
-            run_clock(worker);
+        start_clock(worker);
     }
 }
 
@@ -2296,7 +2299,8 @@ inline bool accept_connections(Worker &worker) {
 // A tick while the server drains; the first one may have come together with the order to stop. The last worker that
 // has no connection any more ends the process.
 [[gnu::cold]] void go_on_draining(Worker &worker) {
-    if (worker.drain_ticks++ >= drain_grace_ticks && worker.listener >= 0 && accept_connections(worker)) {
+    worker.drain_ticks++;
+    if (worker.drain_ticks > drain_grace_ticks && worker.listener >= 0 && accept_connections(worker)) {
         (void)close(worker.listener);
         worker.listener = -1;
     }
@@ -2321,15 +2325,10 @@ inline bool accept_connections(Worker &worker) {
     const bool is_stop = descriptor == worker.process->stop;
     if (is_stop) drain(worker);
     if (is_stop || descriptor == worker.timer) tick(worker);
-    switch (connection.state) {
-    case Connection::State::sending:
-    case Connection::State::sending_last:
-        return resume(worker, connection);
-    case Connection::State::lingering:
-        return linger(worker, connection) ? 0 : -1;
-    default:
-        return 0;  // one of the above, or closed by another event that came at the same time
-    }
+    // One of the above, or closed by another event that came at the same time.
+    if (connection.state == Connection::State::closed) return 0;
+    if (connection.state == Connection::State::lingering) return linger(worker, connection) ? 0 : -1;
+    return resume(worker, connection);
 }
 
 [[noreturn, gnu::hot]] void run_worker(Worker &worker) {
@@ -2467,8 +2466,9 @@ constexpr auto call_names = [] {  // in the form of `reasons`
 
 // The options in the order of help_text. The first ones take a value, and all of these but the first a number.
 enum class Option : size_t { address, port, threads, user, reuse_port, no_sandbox, help, version, unknown };
-constexpr uint32_t largest_numbers[] = {65535, worker_limit, UINT32_MAX - 1};
-static_assert(sizeof largest_numbers / sizeof *largest_numbers == size_t(Option::reuse_port) - size_t(Option::port));
+// How far each number may lie above the smallest one, which is 0 for the port and 1 for the others.
+constexpr uint32_t number_ranges[] = {65535, worker_limit - 1, UINT32_MAX - 2};
+static_assert(sizeof number_ranges / sizeof *number_ranges == size_t(Option::reuse_port) - size_t(Option::port));
 
 struct Options {
     long values[size_t(Option::help)] = {};
@@ -2490,8 +2490,7 @@ struct Options {
     Integer number{0, Integer::State::digits};  // where neither white space nor a sign may follow
     number.take(bytes_of(argument));
     if (*argument == '\0' || number.state != Integer::State::digits ||
-        uint64_t(number.value) > largest_numbers[size_t(option) - size_t(Option::port)] ||
-        (number.value == 0 && option != Option::port))
+        uint64_t(number.value) - (option != Option::port) > number_ranges[size_t(option) - size_t(Option::port)])
         end_on_bad_argument("not a number in range: ", argument);
     return number.value;
 }
@@ -2581,7 +2580,7 @@ void raise_descriptor_limit() {
 // A listener. The first one is bound without SO_REUSEPORT, so that it fails on a port that other
 // servers with that option have, and gets the option afterwards, so that the other workers can join. (Two servers that
 // start in the same instant may still share a port: neither listens yet when the other one binds.)
-[[nodiscard, gnu::cold, gnu::noinline]] int make_listener(const sockaddr_inet &at, bool joins) {
+[[nodiscard, gnu::cold, gnu::noinline]] int make_listener(const sockaddr_inet &at, int joins) {
     const long listener = must(Sys::socket, at.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     // None of these can fail where it means anything.
     (void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -2609,6 +2608,11 @@ void raise_descriptor_limit() {
     do cpu = (cpu + 1) % (8 * sizeof allowed);
     while ((allowed.bits[cpu / 64] >> cpu % 64 & 1) == 0);
     return cpu;
+}
+
+// A timer that is not set.
+[[nodiscard, gnu::cold, gnu::noinline]] int make_timer() {
+    return int(must(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK));
 }
 
 [[gnu::cold, gnu::noinline]] void watch(const Worker &worker, int descriptor, uint32_t events) {
@@ -2686,7 +2690,7 @@ constexpr CallFilter call_filter = [] {
 // table, so what was made for it is closed here, and no later worker inherits it.
 [[gnu::cold]] void start_worker(Worker &worker, size_t cpu) {
     worker.epoll = int(must(Sys::epoll_create1, 0));
-    worker.timer = int(must(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK));
+    worker.timer = make_timer();
     worker.is_accepting = true;
     watch(worker, worker.listener, listening_events);
     watch(worker, worker.timer, EPOLLIN | EPOLLET);
@@ -2718,7 +2722,8 @@ void start(const char *const *stack) {
     const bool is_inherited = inherits_listener(stack + *reinterpret_cast<const long *>(stack) + 2);
     sockaddr_inet at{0, __builtin_bswap16(uint16_t(options[Option::port])), {}, {}, 0};
     const char *text = "descriptor 3";
-    if (!is_inherited) text = take_address(reinterpret_cast<const char *>(options[Option::address]), at);
+    if (is_inherited) must(Sys::fcntl, 3, F_SETFL, O_NONBLOCK);
+    else text = take_address(reinterpret_cast<const char *>(options[Option::address]), at);
     (void)close_from(3 + is_inherited);  // what was inherited by accident; before Linux 5.9 it just stays open
     raise_descriptor_limit();
     cpu_set allowed{};
@@ -2737,12 +2742,11 @@ void start(const char *const *stack) {
     // A kernel without huge pages refuses the advice and does not need it.
     (void)madvise(workers, count * sizeof(Worker), MADV_NOHUGEPAGE);
     // The order to stop is a timer that every worker watches in its copy of the descriptor table.
-    const int stop = int(must(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK));
+    const int stop = make_timer();
     Worker *const end = workers + count;
-    if (is_inherited) must(Sys::fcntl, 3, F_SETFL, O_NONBLOCK);
-    for (Worker *worker = workers; worker != end; worker++) {
-        worker->listener = is_inherited ? int(must(Sys::dup, 3))
-                                        : make_listener(at, options[Option::reuse_port] != 0 || worker != workers);
+    int joins = int(options[Option::reuse_port]);
+    for (Worker *worker = workers; worker != end; worker++, joins = true) {
+        worker->listener = is_inherited ? int(must(Sys::dup, 3)) : make_listener(at, joins);
         uint32_t room = sizeof at;
         must(Sys::getsockname, worker->listener, &at, &room);  // which port it is
     }

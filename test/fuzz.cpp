@@ -858,8 +858,8 @@ void check_worker_at_rest() {
         if (size != 0) fail("a connection is still counted in its group");
     if (connection.state != Connection::State::closed) fail("a connection is left over");
     if (worker.is_ticking || !worker.is_accepting) fail("the worker is not ready for the next connection");
-    for (const Connection *owner : worker.block_owners)
-        if (owner != stranger) fail("a block was not given back");
+    for (size_t index = 0; index < block_count; index++)
+        if (worker.block_owners[index] != stranger) fail("a block was not given back");
 }
 
 // Takes `expected` off the output. False if the output ends before it, as it may where the connection has failed.
