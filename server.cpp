@@ -379,7 +379,7 @@ constexpr unsigned long CLONE_VM = 0x100, CLONE_FS = 0x200, CLONE_FILES = 0x400,
                         CLONE_THREAD = 0x10000, CLONE_SYSVSEM = 0x40000;
 constexpr long PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000;
 constexpr int MADV_NOHUGEPAGE = 15, RLIMIT_NOFILE = 7, CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1;
-constexpr int SIGINT = 2, SIGTERM = 15, SIG_BLOCK = 0;
+constexpr int SIGINT = 2, SIGUSR1 = 10, SIGPIPE = 13, SIGTERM = 15, SIG_BLOCK = 0;
 constexpr uint16_t BPF_LD_W_ABS = 0x20, BPF_JMP_JEQ_K = 0x15, BPF_RET_K = 0x06;
 constexpr int PR_SET_DUMPABLE = 4, PR_SET_NO_NEW_PRIVS = 38;
 constexpr long SECCOMP_SET_MODE_FILTER = 1, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4;
@@ -1459,6 +1459,44 @@ alignas(1) constexpr char head_form[] = "HTTP/1.1 200 OK\r\n"
                                         "Content-Length: ";
 constexpr size_t head_size = sizeof head_form - 1;
 
+// What a worker counts, from its start on.
+enum class Counter : size_t {
+    open,      // connections that are open now: the only one that goes down
+    accepted,  // connections
+    requests,  // that have come whole
+    bytes_in,
+    bytes_out,
+    refused_4xx,  // answers with such a status
+    refused_5xx,
+    expired,    // connections whose time was over
+    stalled,    // sends that were not taken whole
+    exhausted,  // how often accepting had to pause
+};
+alignas(1) constexpr char counter_names[] = "open\0accepted\0requests\0bytes in\0bytes out\0"
+                                            "4xx\0"
+                                            "5xx\0"
+                                            "expired\0stalled\0exhausted\0";
+constexpr size_t counter_count = text_count(counter_names);
+static_assert(counter_count == size_t(Counter::exhausted) + 1);
+
+// Only their worker writes them, and the main thread reads them. The loads are atomic, relaxed: a counter tells of nothing
+// but itself. The addition is a plain one, since no other thread writes: an atomic store of the sum took 90 bytes more, and
+// an aligned word is stored whole on each architecture that there is a block for.
+struct Counters {
+    uint64_t values[counter_count];
+
+    [[nodiscard, gnu::always_inline]] inline uint64_t operator[](Counter counter) const {
+        return __atomic_load_n(values + size_t(counter), __ATOMIC_RELAXED);
+    }
+    [[gnu::always_inline]] inline void add(Counter counter, uint64_t more = 1) { values[size_t(counter)] += more; }
+};
+
+// What answers need of their worker.
+struct Desk {
+    Counters counters;
+    char head[head_size + 1];  // head_form with the Date of this second, and NUL
+};
+
 // A text that is a template's argument.
 template <size_t text_size> struct Literal {
     char text[text_size];
@@ -1489,7 +1527,7 @@ template <Literal content> constexpr auto end_of_answer = [] {
 // a route head_form is there already.
 struct Answer {
     char *at;
-    const char *head;  // the worker's head_form
+    Desk *desk;  // the worker's
 
     // A whole response that is the same each time: faster than the next one.
     template <Literal content> [[gnu::always_inline]] inline void text() {
@@ -1524,8 +1562,12 @@ struct Answer {
     // each. An error has its reason as its content, so that a person sees something.
     [[gnu::cold]] void status(Status status, unsigned methods) {
         const char *const reason = text_at(status_texts, size_t(status) - size_t(Status::options));
-        const char *const content = status == Status::options ? "" : reason;
-        char *to = compose(at, "HTTP/1.1 $$#", reason, head + status_line_size, bytes_of(content).size);
+        const char *content = "";
+        if (status != Status::options) {
+            content = reason;
+            desk->counters.add(Counter(size_t(Counter::refused_4xx) + size_t(*reason - '4')));
+        }
+        char *to = compose(at, "HTTP/1.1 $$#", reason, desk->head + status_line_size, bytes_of(content).size);
         const char *form = "\r\nAllow: $";
         for (const char *name = method_names; methods != 0; name = text_at(name, 1), methods >>= 1) {
             if ((methods & 1) == 0) continue;
@@ -1769,7 +1811,7 @@ void take_piece(Exchange &exchange, Bytes piece) {
     char *const begin = answer.at;
     const bool is_plain = exchange.is_plain();
     if (is_plain || exchange.manner.status == Status::ok) [[likely]] {
-        copy<head_size>(answer.at, answer.head);
+        copy<head_size>(answer.at, answer.desk->head);
         visit_routes([&]<size_t index> {
             if (index != route_count - 1 && index != exchange.route) return false;
             routes[index].answer(exchange, answer);
@@ -1860,12 +1902,11 @@ struct alignas(4096) Worker {
     int timer;  // the clock
     bool is_ticking;
     bool is_accepting;
-    uint8_t drain_ticks;  // how often the clock has ticked since the order to stop, and one more; 0: there was none
-    uint8_t ticks;        // seconds, modulo 256
-    uint32_t connection_count;
+    uint8_t drain_ticks;      // how often the clock has ticked since the order to stop, and one more; 0: there was none
+    uint8_t ticks;            // seconds, modulo 256
     bool shares_descriptors;  // where private descriptor tables cannot be had
     Process *process;
-    char head[head_size + 1];  // head_form with the Date of this second, and NUL
+    Desk desk;
     alignas(64) epoll_event events[events_per_wait];
     uint8_t group_sizes[group_count];  // how many connections are open in each group of the table
     alignas(64) char input[input_size + overread];
@@ -1918,7 +1959,7 @@ void close_connection(Worker &worker, Connection &connection) {
     if (connection.may_have_block()) [[unlikely]]
         give_back_block(worker, connection);
     connection.state = Connection::State::closed;
-    worker.connection_count--;
+    worker.desk.counters.add(Counter::open, -uint64_t(1));
     const long socket = worker.socket_of(connection);
     worker.group_sizes[size_t(socket) / group_size]--;
     (void)close(socket);  // the descriptor is free whatever close answers
@@ -2009,7 +2050,9 @@ enum class Progress : size_t {
         if (sent != -EAGAIN && sent != -EINTR) return false;
         sent = 0;
     }
+    worker.desk.counters.add(Counter::bytes_out, size_t(sent));
     if (sent != long(size)) {
+        worker.desk.counters.add(Counter::stalled);
         enter(worker, connection, is_last ? Connection::State::sending_last : Connection::State::sending);
         return hold_back(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), rest);
     }
@@ -2048,7 +2091,7 @@ enum class Progress : size_t {
 }
 
 // Takes one request behind the other and composes the answers. `is_drained`: see serve().
-[[nodiscard, gnu::always_inline]] inline Progress answer_requests(const Worker &worker, Connection &connection,
+[[nodiscard, gnu::always_inline]] inline Progress answer_requests(Worker &worker, Connection &connection,
                                                                   Cursor &cursor, bool is_drained, Answer &answer) {
     const char *const output_full = worker.output + (output_size - answer_limit);
     do {
@@ -2061,6 +2104,7 @@ enum class Progress : size_t {
         }
         if (cursor.at == cursor.end && is_drained && worker.drain_ticks != 0) [[unlikely]]  // it is the last one
             connection.exchange.manner.persistence = Exchange::Persistence::close;
+        worker.desk.counters.add(Counter::requests);
         if (!answer_exchange(connection.exchange, answer))
             return cursor.at == cursor.end && is_drained && worker.drain_ticks == 0 ? Progress::to_end
                                                                                     : Progress::to_last;
@@ -2076,7 +2120,7 @@ enum class Progress : size_t {
     Cursor cursor{worker.input, worker.input + filled};
     worker.input[filled] = '\0';
     do {
-        Answer answer{worker.output, worker.head};
+        Answer answer{worker.output, &worker.desk};
         const Progress progress = answer_requests(worker, connection, cursor, is_drained, answer);
         const size_t size = size_t(answer.at - worker.output);
         long sent = 0;
@@ -2088,6 +2132,7 @@ enum class Progress : size_t {
         }
         if (sent != long(size) || progress != Progress::all) [[unlikely]]
             return settle(worker, connection, {cursor.at, cursor.left()}, sent, size, progress);
+        worker.desk.counters.add(Counter::bytes_out, size);
     } while (cursor.at != cursor.end);
     return true;
 }
@@ -2100,6 +2145,7 @@ enum class Progress : size_t {
         const long sent = send(worker.socket_of(connection), block.output + block.output_begin, left);
         if (sent == -EINTR) continue;
         if (sent < 0) return sent == -EAGAIN ? 0 : -1;
+        worker.desk.counters.add(Counter::bytes_out, size_t(sent));
         block.output_begin += uint32_t(sent);
     }
     if (connection.state == Connection::State::sending_last) return finish(worker, connection) ? 0 : -1;
@@ -2116,6 +2162,7 @@ enum class Progress : size_t {
     const size_t kept = worker.block_of(connection).input_end;
     const long got = recv(worker.socket_of(connection), worker.input + kept, input_size - kept);
     if (got <= 0) return got;
+    worker.desk.counters.add(Counter::bytes_in, -kept);  // receive() counts them all
     return long(take_back_input(worker, connection)) + got;
 }
 
@@ -2135,6 +2182,7 @@ enum class Progress : size_t {
                 if (filled == -EINTR) continue;
                 return filled == -EAGAIN;
             }
+            worker.desk.counters.add(Counter::bytes_in, size_t(filled));
         }
         // Less than there was room for: the socket is empty, and the next arrival is a new edge. But an end of stream
         // that has already arrived is none, and urgent data ends a recv early: then receive until the socket says so.
@@ -2191,7 +2239,7 @@ void put_head(char *at, uint64_t now) {
     worker.is_ticking = true;
     timespec now;
     (void)clock_gettime(CLOCK_REALTIME, now);  // cannot fail: the clock exists and `now` is writable
-    put_head(worker.head, uint64_t(now.tv_sec));
+    put_head(worker.desk.head, uint64_t(now.tv_sec));
     const int64_t left_ns = 1'000'000'000 - (now.tv_nsec | 1);  // less than a second: that took longer than 1 ns anyway
     (void)timerfd_settime(worker.timer, worker.drain_ticks != 0 ? drain_tick_ms * 1'000'000 : left_ns);  // likewise
 }
@@ -2208,8 +2256,9 @@ void put_head(char *at, uint64_t now) {
     const long socket = worker.socket_of(connection);
     const Connection::State state = connection.state;
     if (state <= idle && has_input(socket)) return true;  // its event is on the way
+    worker.desk.counters.add(Counter::expired);
     if (state == receiving_content || state == receiving_head) {
-        Answer answer{worker.output, worker.head};
+        Answer answer{worker.output, &worker.desk};
         refuse_request(connection, answer, Status::request_timeout);
         give_back_block(worker, connection);  // of the head
         const size_t size = size_t(answer.at - worker.output);
@@ -2247,6 +2296,7 @@ void put_head(char *at, uint64_t now) {
 // what has run out may be the system's.
 [[gnu::cold]] void pause_accepting(Worker &worker) {
     worker.is_accepting = false;
+    worker.desk.counters.add(Counter::exhausted);
     (void)epoll_ctl(worker.epoll, EPOLL_CTL_DEL, worker.listener, 0);  // a registered pair cannot fail
     start_clock(worker);
 }
@@ -2261,7 +2311,7 @@ void put_head(char *at, uint64_t now) {
 // Accepts all waiting connections. Returns whether there are none left.
 inline bool accept_connections(Worker &worker) {
     for (;;) {
-        const bool has_room = worker.connection_count < connection_limit;
+        const bool has_room = worker.desk.counters[Counter::open] < connection_limit;
         const long socket = has_room ? accept4(worker.listener, SOCK_NONBLOCK) : -EMFILE;
         if (socket < 0) [[unlikely]] {
             // What has run out, or a rule that forbids it, may last. From 64 on errors are the network's, to be
@@ -2280,7 +2330,8 @@ inline bool accept_connections(Worker &worker) {
         Connection &connection = worker.connections[socket];  // as an earlier one has left it; it has no block
         enter(worker, connection, Connection::State::accepted);
         connection.content.state = Content::State::none;
-        worker.connection_count++;
+        worker.desk.counters.add(Counter::open);
+        worker.desk.counters.add(Counter::accepted);
         worker.group_sizes[size_t(socket) / group_size]++;
         start_clock(worker);
     }
@@ -2304,7 +2355,7 @@ inline bool accept_connections(Worker &worker) {
         (void)close(worker.listener);
         worker.listener = -1;
     }
-    if (worker.listener >= 0 || worker.connection_count != 0) return run_clock(worker);
+    if (worker.listener >= 0 || worker.desk.counters[Counter::open] != 0) return run_clock(worker);
     if (__atomic_sub_fetch(&worker.process->running_workers, 1, __ATOMIC_RELAXED) == 0) exit_group(0);
 }
 
@@ -2315,7 +2366,7 @@ inline bool accept_connections(Worker &worker) {
     if (worker.drain_ticks != 0) return go_on_draining(worker);
     if (!worker.is_accepting) resume_accepting(worker);
     worker.is_ticking = false;
-    if (worker.connection_count != 0 || !worker.is_accepting) run_clock(worker);
+    if (worker.desk.counters[Counter::open] != 0 || !worker.is_accepting) run_clock(worker);
 }
 
 // An event that is not about a connection that receives. Returns how much input has waited for it, or -1 if the
@@ -2644,8 +2695,9 @@ void raise_descriptor_limit() {
 
 // Every system call that any thread makes once the server has started.
 constexpr Sys steady_calls[] = {
-    Sys::recvfrom,      Sys::sendto,          Sys::epoll_pwait, Sys::accept4,    Sys::epoll_ctl,  Sys::close,
-    Sys::clock_gettime, Sys::timerfd_settime, Sys::shutdown,    Sys::setsockopt, Sys::exit_group, Sys::rt_sigtimedwait,
+    Sys::recvfrom, Sys::sendto,        Sys::epoll_pwait,     Sys::accept4,  Sys::epoll_ctl,
+    Sys::close,    Sys::clock_gettime, Sys::timerfd_settime, Sys::shutdown, Sys::setsockopt,
+    Sys::write,    Sys::exit_group,    Sys::rt_sigtimedwait,
 };
 constexpr size_t steady_call_count = sizeof steady_calls / sizeof *steady_calls;
 
@@ -2715,6 +2767,19 @@ constexpr CallFilter call_filter = [] {
     (void)close(worker.timer);
 }
 
+// Prints what each worker has done, a line each.
+[[gnu::cold]] void print_statistics(const Worker *worker, const Worker *end) {
+    for (; worker != end; worker++) {
+        char line[sizeof "mote:" + sizeof counter_names + counter_count * (digits_limit + sizeof " ,")];
+        char *at = put_text(line, "mote:");
+        const char *name = counter_names;
+        for (size_t i = 0; i < counter_count; i++, name = text_at(name, 1))
+            at = compose(at, " # $,", worker->desk.counters[Counter(i)], name);
+        at[-1] = '\n';
+        (void)write(2, line, size_t(at - line));  // nobody is left to tell if it fails
+    }
+}
+
 // _start calls this with the stack as the kernel has left it: the argument count, the arguments, NULL.
 [[noreturn, gnu::cold, gnu::used]] void start(const char *const *stack) asm("start");
 void start(const char *const *stack) {
@@ -2733,8 +2798,10 @@ void start(const char *const *stack) {
         for (uint64_t bits : allowed.bits)
             for (; bits != 0; bits &= bits - 1) count++;  // the lowest bit goes
 
-    constexpr sigset signals = 1u << (SIGINT - 1) | 1u << (SIGTERM - 1);
-    (void)block_signals(signals);  // before the threads, which inherit it
+    constexpr sigset end_signals = 1u << (SIGINT - 1) | 1u << (SIGTERM - 1);
+    constexpr sigset signals = end_signals | 1u << (SIGUSR1 - 1);
+    // Before the threads, which inherit it. Statistics that nobody reads must not end the process.
+    (void)block_signals(signals | 1u << (SIGPIPE - 1));
 
     const long memory = map_memory(count * sizeof(Worker));
     if (memory < 0) end_on_failure(Sys::mmap, memory);
@@ -2764,10 +2831,14 @@ void start(const char *const *stack) {
     if (process.is_sandboxed)
         if (const long result = filter_calls(); result < 0)
             print(2, "mote: system calls not filtered (errno #)\n", -result);
-    while (wait_for_signal(signals, nullptr) < 0) {}
+    for (;;) {
+        const long signal = wait_for_signal(signals, nullptr);
+        if (signal == SIGUSR1) print_statistics(workers, end);
+        else if (signal > 0) break;
+    }
     (void)timerfd_settime(stop, 1);  // now; cannot fail
     constexpr timespec drain_limit{drain_limit_s, 0};
-    while (wait_for_signal(signals, &drain_limit) == -EINTR) {}  // a second signal, or the time is over
+    while (wait_for_signal(end_signals, &drain_limit) == -EINTR) {}  // a second signal, or the time is over
     exit_group(0);
 }
 

@@ -56,7 +56,9 @@ def build(folder):
             ("long thread = start_thread(flags, stack_end, enter_worker, &worker)",
              "long thread = long(flags * 0); print(1, stack_end != nullptr ? \"listening\\n\" : \"\"); run_worker(worker)"),
             ("[[noreturn, gnu::hot]] void run_worker(", "[[noreturn, gnu::hot, gnu::noinline]] void run_worker("),
-            ("    worker.connection_count--;\n", "    if (--worker.connection_count == 0) exit_group(0);\n")):
+            ("    worker.desk.counters.add(Counter::open, -uint64_t(1));\n",
+             "    worker.desk.counters.add(Counter::open, -uint64_t(1));\n"
+             "    if (worker.desk.counters[Counter::open] == 0) exit_group(0);\n")):
         assert source.count(old) == 1, old
         source = source.replace(old, new)
     (folder / "server.cpp").write_text(source)

@@ -301,7 +301,7 @@ struct Prediction {
     }
 };
 Prediction predicted;
-char head[head_size + 1];
+Desk desk;
 
 [[nodiscard]] Persistence persistence_of(const Head &head) {
     if (has(head, Head::closes)) return Persistence::close;
@@ -344,7 +344,7 @@ char head[head_size + 1];
 void predict() {
     Connection connection{};
     Cursor cursor{script.stream.data, script.stream.data + script.stream.size};
-    Answer answer{predicted.output, head};
+    Answer answer{predicted.output, &desk};
     predicted.count = 0;
     predicted.may_continue = false;
     const char *const full = predicted.output + sizeof predicted.output - answer_limit;
@@ -354,7 +354,7 @@ void predict() {
     predicted.late_size = 0;
     if (predicted.ends_connection()) return;
     if (cursor.at == cursor.end && connection.content.state == Content::State::none) return;
-    Answer late{predicted.late_output, head};
+    Answer late{predicted.late_output, &desk};
     refuse_request(connection, late, Status::request_timeout);
     predicted.late_size = size_t(late.at - predicted.late_output);
 }
@@ -853,7 +853,7 @@ void prepare_worker() {
 
 void check_worker_at_rest() {
     const Connection &connection = worker.connections[Kernel::socket];
-    if (worker.connection_count != 0) fail("a connection is still counted");
+    if (worker.desk.counters[Counter::open] != 0) fail("a connection is still counted");
     for (const uint8_t size : worker.group_sizes)
         if (size != 0) fail("a connection is still counted in its group");
     if (connection.state != Connection::State::closed) fail("a connection is left over");
@@ -912,7 +912,7 @@ void run(Cutting cutting) {
 }  // namespace
 
 extern "C" int LLVMFuzzerInitialize(int *, char ***) {
-    put_head(head, moment);
+    put_head(desk.head, moment);
     return 0;
 }
 

@@ -51,6 +51,8 @@ status_of() { sed --quiet "s/^$1:[ \t]*//p" "/proc/$server_pid/task"/*/status | 
     exchange 'bad request\r\n\r\n'
     assert_statuses 400
   done
+  kill -USR1 "$server_pid"
+  wait_until grep --quiet accepted "$server_log"
   stop_server
   wait_until grep --quiet '+++ exited with 0 +++' "$trace"
   # Of each thread the calls behind that of the filter. A call that others interrupt stands in two lines.
