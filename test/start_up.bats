@@ -54,12 +54,12 @@ refuse_arguments() {
 
 @test "addresses are read as the C library reads them" {
   natively 'the calls are those of the emulator'
-  # None but the loopback's belongs to this machine: bind fails, but with the right address.
+  # What bind is asked for is all that matters: it fails, and the server ends.
   local text
   for text in 127.0.0.1 127.255.255.254 192.0.2.255 1.02.003.4 :: ::1 1:: 2001:db8:: 2001:DB8:0:0:8:800:200c:417A ::ffff:7f00:1 \
     1:2:3:4:5:6:7:8 1::8 1:2:3:4:5:6:7:: ::2:3:4:5:6:7:8 1:2:3::5:6:7:8 0:0:0:0:0:0:0:1 fe80::00ff; do
-    timeout 0.3 strace --trace=bind --output="$BATS_TEST_TMPDIR/calls" "$built/server" --threads 1 --no-sandbox --port 0 \
-      --address "$text" 2>"$BATS_TEST_TMPDIR/errors" || true
+    run -1 strace --trace=bind --inject=bind:error=EADDRINUSE --output="$BATS_TEST_TMPDIR/calls" \
+      "$built/server" --threads 1 --address "$text"
     python3 - "$text" "$BATS_TEST_TMPDIR/calls" <<'PYTHON' || fail "$text:" "$(<"$BATS_TEST_TMPDIR/calls")"
 import ipaddress, re, sys
 text, calls = sys.argv[1], open(sys.argv[2]).read()
