@@ -2237,7 +2237,7 @@ void put_head(char *at, uint64_t now) {
 // Makes the clock tick at the next full second, or soon if the server drains, and the Date bytes those of this one.
 [[gnu::cold, gnu::noinline]] void run_clock(Worker &worker) {
     worker.is_ticking = true;
-    timespec now;
+    timespec now{};
     (void)clock_gettime(CLOCK_REALTIME, now);  // cannot fail: the clock exists and `now` is writable
     put_head(worker.desk.head, uint64_t(now.tv_sec));
     const int64_t left_ns = 1'000'000'000 - (now.tv_nsec | 1);  // less than a second: that took longer than 1 ns anyway
@@ -2570,7 +2570,7 @@ struct Options {
 
 // The soft limit goes up to the hard limit: how many connections there can be.
 void raise_descriptor_limit() {
-    rlimit64 limit;
+    rlimit64 limit{};
     (void)prlimit64(RLIMIT_NOFILE, nullptr, &limit);  // neither can fail
     limit.rlim_cur = limit.rlim_max;
     (void)prlimit64(RLIMIT_NOFILE, &limit, nullptr);
