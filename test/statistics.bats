@@ -55,7 +55,7 @@ found = counted()
 assert found == [expected], found
 peers[0].close()
 abort(peers[1])
-wait_until(lambda: descriptors(pid) == 8)
+wait_until(lambda: counted()[0]["open"] == 1)
 found = counted()
 assert found == [expected | {"open": 1}], found
 PYTHON
