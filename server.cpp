@@ -61,8 +61,9 @@ constexpr uint8_t linger_timeout_s = 2;    // until it has closed behind the las
 
 // Once the server is to end: see drain().
 constexpr int64_t drain_tick_ms = 125;    // the clock's period; an eighth of a second
-constexpr uint8_t drain_grace_ticks = 2;  // ticks, of which the first may be near, for connections that have just begun
-constexpr uint8_t drain_first_ticks = 10;  // the same where the first bytes may have to be sent again
+constexpr uint8_t drain_grace_ticks = 3;  // ticks for connections that have just begun; the order to stop is the first,
+                                          // and the second may be near
+constexpr uint8_t drain_first_ticks = 11;  // the same where the first bytes may have to be sent again
 constexpr int64_t drain_limit_s = 4;       // then it ends, whatever is still open
 
 constexpr uint32_t nobody = 65534;  // the user and the group that it becomes if it was started as root
@@ -1902,7 +1903,7 @@ struct alignas(4096) Worker {
     int timer;  // the clock
     bool is_ticking;
     bool is_accepting;
-    uint8_t drain_ticks;      // how often the clock has ticked since the order to stop, and one more; 0: there was none
+    uint8_t drain_ticks;      // ticks since the order to stop, which is the first, and one more; 0: there was none
     uint8_t ticks;            // seconds, modulo 256
     bool shares_descriptors;  // where private descriptor tables cannot be had
     Process *process;

@@ -16,6 +16,19 @@ teardown() {
   done
 }
 
+@test "handshakes that have begun have a quarter of a second to end, also without a connection" {
+  start_server
+  run_peers <<'PYTHON'
+import select, signal
+process = os.pidfd_open(pid)
+begin = time.monotonic()
+os.kill(pid, signal.SIGTERM)
+assert select.select([process], [], [], 10)[0]
+seconds = time.monotonic() - begin
+assert 0.2 < seconds < 1, seconds
+PYTHON
+}
+
 @test "idle connections close at once, and new ones are refused" {
   start_server
   run_peers <<'PYTHON'
