@@ -473,6 +473,10 @@ struct Word {
     const int values[] = {value, 0};
     return trap(Sys::setsockopt, socket, level, option, address(values), sizeof values);
 }
+// The family decides how much of `to` is looked at.
+[[nodiscard]] inline long bind(long socket, const sockaddr_inet &to) {
+    return trap(Sys::bind, socket, address(&to), sizeof to);
+}
 // `data` comes back with every event of `descriptor`; here it is always the descriptor itself.
 [[nodiscard, gnu::noinline]] long epoll_ctl(int epoll, int operation, long descriptor, uint32_t events) {
     epoll_event event{events, uint64_t(descriptor)};
@@ -509,10 +513,6 @@ struct Word {
 // -EAGAIN when the time is over and -EINTR when the process was stopped and continued meanwhile.
 [[nodiscard, gnu::cold, gnu::noinline]] long wait_for_signal(sigset signals, const timespec *limit) {
     return trap(Sys::rt_sigtimedwait, address(&signals), 0, address(limit), sizeof signals);
-}
-// The family decides how much of `to` is looked at.
-[[nodiscard]] inline long bind(long socket, const sockaddr_inet &to) {
-    return trap(Sys::bind, socket, address(&to), sizeof to);
 }
 [[nodiscard]] inline long getpid() { return trap(Sys::getpid, unused().value); }
 [[nodiscard]] inline uint32_t geteuid() { return uint32_t(trap(Sys::geteuid, unused().value)); }
@@ -926,7 +926,8 @@ alignas(1) constexpr char status_texts[] = "200 OK\r\n\0"
 static_assert(text_count(method_names) == size_t(Method::unknown));
 static_assert(text_count(status_texts) == size_t(Status::version_not_supported));
 
-// What a parser answers. From `refused` on, the distance to it is the status of the refusal.
+// What a parser answers. From `refused` on, the distance to it is the status of the refusal. Those of a head's parts say
+// `incomplete` at each byte that does not belong: conclude() asks whether that is the end of what has arrived.
 // (As wide as a register, for a compiler takes care of the rest of one.)
 enum class Parse : size_t { complete, incomplete, empty_line, refused };
 constexpr Parse refuse(Status status) { return Parse(size_t(Parse::refused) + size_t(status)); }
@@ -1032,8 +1033,8 @@ struct Taken {
 [[nodiscard, gnu::cold, gnu::noinline]] Taken take_request_line(const char *line, Head &head) {
     const char *at = skip(Class::token, line);
     const Bytes method{line, size_t(at - line)};
-    if (method.size ==
-        0) {  // an empty line before the request (RFC 9112 section 2.2), half of one, or what is no method
+    if (method.size == 0) {
+        // An empty line before the request (RFC 9112 section 2.2), half of one, or what is no method.
         Taken empty = take_form(line, "\r\n");
         if (empty.parse == Parse::complete) empty.parse = Parse::empty_line;
         return empty;
@@ -1448,7 +1449,6 @@ constexpr size_t head_size_limit =
            "Content-Length: 18446744073709551615\r\n\r\n" +
     allow_size_limit;
 static_assert(head_size_limit + answer_content_limit <= answer_limit, "answer_limit must leave room for a head");
-static_assert(allow_size_limit <= text_limit, "an answer's parts are composed whole");
 
 // How every answer begins that is a 200, up to the size of its content; the others have but another status line. A
 // worker keeps it with the Date of the second (see run_clock).
@@ -1814,7 +1814,7 @@ void take_piece(Exchange &exchange, Bytes piece) {
     if (is_plain || exchange.manner.status == Status::ok) [[likely]] {
         copy<head_size>(answer.at, answer.desk->head);
         visit_routes([&]<size_t index> {
-            if (index != route_count - 1 && index != exchange.route) return false;
+            if (index != route_count - 1 && index != exchange.route) return false;  // the last row is what is left
             routes[index].answer(exchange, answer);
             return true;
         });
@@ -2422,7 +2422,7 @@ alignas(1) constexpr char help_text[] = "mote " MOTE_VERSION "\n"
                                         "-h, --help        this text\n"
                                         "-V, --version     the version\n";
 
-// Prints a line in the form of compose().
+// Prints `form` as compose() fills it in.
 [[gnu::cold, gnu::noinline]] void print(int descriptor, const char *form, Word a = unused(), Word b = unused(),
                                         Word c = unused(), Word d = unused()) {
     char line[sizeof help_text + 4 * text_limit];
@@ -2629,9 +2629,9 @@ void raise_descriptor_limit() {
     return text;
 }
 
-// A listener. The first one is bound without SO_REUSEPORT, so that it fails on a port that other
-// servers with that option have, and gets the option afterwards, so that the other workers can join. (Two servers that
-// start in the same instant may still share a port: neither listens yet when the other one binds.)
+// A listener. The first one is bound without SO_REUSEPORT, so that it fails on a port that other servers with that option
+// have, and gets the option afterwards, so that the other workers can join. (Two servers that start in the same instant
+// may still share a port: neither listens yet when the other one binds.)
 [[nodiscard, gnu::cold, gnu::noinline]] int make_listener(const sockaddr_inet &at, int joins) {
     const long listener = must(Sys::socket, at.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     // None of these can fail where it means anything.

@@ -64,7 +64,8 @@ expected = nothing | {"open": 3, "accepted": 3, "requests": 25, "bytes in": sent
 expect(expected)
 peers[0].close()
 abort(peers[1])
-expect(expected | {"open": 1})
+peers[2].close()
+expect(expected | {"open": 0})
 PYTHON
 }
 
