@@ -478,7 +478,7 @@ struct Word {
     return trap(Sys::bind, socket, address(&to), sizeof to);
 }
 // `data` comes back with every event of `descriptor`; here it is always the descriptor itself.
-[[nodiscard, gnu::noinline]] long epoll_ctl(int epoll, int operation, long descriptor, uint32_t events) {
+[[nodiscard, gnu::always_inline]] inline long epoll_ctl(int epoll, int operation, long descriptor, uint32_t events) {
     epoll_event event{events, uint64_t(descriptor)};
     return trap(Sys::epoll_ctl, epoll, operation, descriptor, address(&event));
 }
@@ -1840,9 +1840,9 @@ struct Connection {
         idle,               // all that has come is answered
         receiving_content,  // a head has come, and not yet all of its content
         receiving_head,     // the block holds a part of a head
+        lingering,          // all is sent, and our end of stream too; what still arrives is thrown away
         sending,            // the block holds output, and input that must wait for it; nothing is received
         sending_last,       // the same, and the connection ends behind that output
-        lingering,          // all is sent, and our end of stream too; what still arrives is thrown away
     };
 
     Exchange exchange;
@@ -1853,6 +1853,7 @@ struct Connection {
     [[nodiscard, gnu::always_inline]] inline bool receives() const {
         return uint8_t(state) - 1u <= uint8_t(State::receiving_head) - 1u;
     }
+    [[nodiscard]] constexpr bool sends() const { return state >= State::sending; }
     // One that lingers has none any more, but may be asked: then this is one comparison.
     [[nodiscard, gnu::always_inline]] inline bool may_have_block() const { return state >= State::receiving_head; }
 };
@@ -1865,12 +1866,12 @@ alignas(1) constexpr uint8_t timeouts[] = {
     idle_timeout_s + 1,
     content_timeout_s + 1,
     head_timeout_s + 1,
-    send_timeout_s + 1,
-    send_timeout_s + 1,
     linger_timeout_s + 1,
+    send_timeout_s + 1,
+    send_timeout_s + 1,
 };
 
-static_assert(sizeof timeouts == size_t(Connection::State::lingering) + 1, "every state has its time");
+static_assert(sizeof timeouts == size_t(Connection::State::sending_last) + 1, "every state has its time");
 
 // What a connection holds back. The small things first: a partial head then takes up one page.
 struct alignas(4096) Block {
@@ -1883,7 +1884,7 @@ struct alignas(4096) Block {
 // The table of connections is looked through in groups, to pass over those in which none is open.
 constexpr size_t group_size = 128;
 constexpr size_t group_count = (reserved_descriptors + connection_limit + group_size - 1) / group_size;
-static_assert(group_size <= UINT8_MAX);
+static_assert(group_size <= UINT8_MAX && (group_size & (group_size - 1)) == 0, "a size fits a byte, a mask a group");
 
 // What all workers share: nothing that a request needs.
 struct Process {
@@ -1940,14 +1941,21 @@ constexpr uint32_t listening_events = EPOLLIN | EPOLLEXCLUSIVE;
 constexpr uint32_t receiving_events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
+// Changes what the worker's epoll waits for. Returns 0, or -errno.
+[[nodiscard, gnu::noinline]] long epoll_ctl(const Worker &worker, int operation, long descriptor, uint32_t events) {
+    return epoll_ctl(worker.epoll, operation, descriptor, events);
+}
+
 // If the connection has a block, it gives it back.
 [[gnu::cold, gnu::noinline]] void give_back_block(Worker &worker, Connection &connection) {
     worker.block_owners[worker.find_block(&connection)] = nullptr;
 }
 
-// Waiting connections are accepted again; if the kernel cannot do that now, the clock tries it again.
+// If accepting has paused, waiting connections are accepted again; if the kernel cannot do that now, the clock tries it
+// again.
 [[gnu::cold, gnu::noinline]] void resume_accepting(Worker &worker) {
-    worker.is_accepting = epoll_ctl(worker.epoll, EPOLL_CTL_ADD, worker.listener, listening_events) == 0;
+    if (worker.is_accepting) return;
+    worker.is_accepting = epoll_ctl(worker, EPOLL_CTL_ADD, worker.listener, listening_events) == 0;
 }
 
 // From now on the connection is in `state`, and has the time that this state has.
@@ -1964,25 +1972,25 @@ void close_connection(Worker &worker, Connection &connection) {
     const long socket = worker.socket_of(connection);
     worker.group_sizes[size_t(socket) / group_size]--;
     (void)close(socket);  // the descriptor is free whatever close answers
-    if (!worker.is_accepting) [[unlikely]]
-        resume_accepting(worker);
+    resume_accepting(worker);
 }
 
 // Copies what waits in the connection's block to the input buffer and gives the block back. Returns its size.
 [[gnu::cold, gnu::noinline]] size_t take_back_input(Worker &worker, Connection &connection) {
     const Block &block = worker.block_of(connection);
     give_back_block(worker, connection);  // nobody else takes it meanwhile
-    return size_t(put(worker.input, {block.input, block.input_end}) - worker.input);
+    put(worker.input, {block.input, block.input_end});
+    return block.input_end;
 }
 
-// Changes what the connection waits for. Returns whether it goes on.
-[[nodiscard, gnu::cold, gnu::noinline]] bool watch_for(const Worker &worker, const Connection &connection,
-                                                       uint32_t events) {
-    return epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.socket_of(connection), events) == 0;
+// The connection waits for what its state needs; what is there already is reported anew. Returns whether it goes on.
+[[nodiscard, gnu::cold, gnu::noinline]] bool watch_anew(const Worker &worker, const Connection &connection) {
+    const uint32_t events = connection.sends() ? sending_events : receiving_events;
+    return epoll_ctl(worker, EPOLL_CTL_MOD, worker.socket_of(connection), events) == 0;
 }
 
-// Puts away what of the output and input buffers cannot be used yet. If there is output, the connection waits until the
-// socket is writable. Returns whether it goes on.
+// Puts away what of the output and input buffers cannot be used yet. A connection that sends waits until the socket is
+// writable. Returns whether it goes on.
 [[nodiscard, gnu::cold, gnu::noinline]] bool hold_back(Worker &worker, Connection &connection, Bytes output,
                                                        Bytes input) {
     const size_t index = worker.find_block(nullptr);  // the first free one, so that few pages are in use
@@ -1994,7 +2002,7 @@ void close_connection(Worker &worker, Connection &connection) {
     block->input_end = uint32_t(input.size);
     put(block->output, output);
     put(block->input, input);
-    return output.size == 0 || watch_for(worker, connection, sending_events);
+    return !connection.sends() || watch_anew(worker, connection);
 }
 
 // Throws away what arrives after the last answer, so that the answer is not destroyed by a reset (RFC 9112
@@ -2010,13 +2018,13 @@ void close_connection(Worker &worker, Connection &connection) {
     }
 }
 
-// The last answer has been sent whole, and the peer may still send. Returns whether the connection goes on.
+// The last answer has been sent whole, and the peer may still send. The connection has no block any more. Returns
+// whether it goes on.
 [[nodiscard, gnu::cold, gnu::noinline]] bool finish(Worker &worker, Connection &connection) {
     if (shutdown(worker.socket_of(connection), SHUT_WR) != 0) return false;
-    give_back_block(worker, connection);
     enter(worker, connection, Connection::State::lingering);
     connection.content.left = linger_limit;
-    return watch_for(worker, connection, receiving_events) && linger(worker, connection);
+    return watch_anew(worker, connection) && linger(worker, connection);
 }
 
 // What has arrived ends inside a request: in its content, or in its head, of which `input` has come. Its time runs from
@@ -2138,33 +2146,34 @@ enum class Progress : size_t {
     return true;
 }
 
-// The socket takes output again. Returns how much input has waited for that, which is in the input buffer now, or -1 if
-// the connection does not go on.
-[[nodiscard, gnu::cold]] long resume(Worker &worker, Connection &connection) {
+// The socket takes output again. If all that was held up is sent, the input that has waited for that is in the input
+// buffer, and `waiting` is its size. Returns whether the connection goes on.
+[[nodiscard, gnu::cold]] bool resume(Worker &worker, Connection &connection, int socket, size_t &waiting) {
+    using enum Connection::State;
     Block &block = worker.block_of(connection);
     while (const size_t left = block.output_end - block.output_begin) {
-        const long sent = send(worker.socket_of(connection), block.output + block.output_begin, left);
+        const long sent = send(socket, block.output + block.output_begin, left);
         if (sent == -EINTR) continue;
-        if (sent < 0) return sent == -EAGAIN ? 0 : -1;
+        if (sent < 0) return sent == -EAGAIN;
         worker.desk.counters.add(Counter::bytes_out, size_t(sent));
         block.output_begin += uint32_t(sent);
     }
-    if (connection.state == Connection::State::sending_last) return finish(worker, connection) ? 0 : -1;
-    using enum Connection::State;
+    const size_t size = take_back_input(worker, connection);
+    if (connection.state == sending_last) return finish(worker, connection);
     enter(worker, connection, connection.content.state == Content::State::none ? idle : receiving_content);
-    const long waiting = long(take_back_input(worker, connection));
-    // What has arrived meanwhile is reported anew.
-    return watch_for(worker, connection, receiving_events) ? waiting : -1;
+    waiting = size;
+    return watch_anew(worker, connection);
 }
 
 // Receives the next bytes behind a partial head, if there is one. Returns how many bytes the input buffer holds then,
 // or -errno.
 [[nodiscard, gnu::cold, gnu::noinline]] long receive_behind(Worker &worker, Connection &connection) {
-    const size_t kept = worker.block_of(connection).input_end;
-    const long got = recv(worker.socket_of(connection), worker.input + kept, input_size - kept);
+    const Block &block = worker.block_of(connection);
+    const long got = recv(worker.socket_of(connection), worker.input + block.input_end, input_size - block.input_end);
     if (got <= 0) return got;
+    const size_t kept = take_back_input(worker, connection);
     worker.desk.counters.add(Counter::bytes_in, -kept);  // receive() counts them all
-    return long(take_back_input(worker, connection)) + got;
+    return long(kept) + got;
 }
 
 // Something has arrived; `waiting` bytes of it are in the input buffer already. This and `serve` are inlined into
@@ -2194,26 +2203,21 @@ enum class Progress : size_t {
         if (is_drained || !connection.receives()) [[likely]]
             return true;
     } while (++turn < receive_turns);
-    return watch_for(worker, connection, receiving_events);  // reports what is left, behind the other connections
+    return watch_anew(worker, connection);  // reports what is left, behind the other connections
 }
 
 // ---- Worker loop -----------------------------------------------------------------------------------------------
 // One thread's life: wait, accept, receive and answer, and once a second look at the clock. The clock stands still
 // while there are no connections: an idle server does not wake up.
 
-alignas(1) constexpr char weekdays[] = "ThuFriSatSunMonTueWed";  // 1 January 1970 was a Thursday
-alignas(1) constexpr char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+// Each name with the byte that stands behind it in a Date: one move of four bytes. 1 January 1970 was a Thursday. Years
+// begin with March here, so that a leap day is the last one of its year.
+alignas(1) constexpr char weekdays[] = "Thu,Fri,Sat,Sun,Mon,Tue,Wed,";
+alignas(1) constexpr char months[] = "Mar Apr May Jun Jul Aug Sep Oct Nov Dec Jan Feb ";
 constexpr size_t date_place = sizeof "HTTP/1.1 200 OK\r\nServer: mote\r\nContent-Type: text/plain\r\nDate: " - 1;
 static_assert(head_form[date_place] == weekdays[0] && head_form[date_place + 25] == ' ');
 
-constexpr uint32_t days_of_month(uint32_t year, uint32_t month) {  // month 0 is January
-    // Every 4th year is a leap year, but of those divisible by 25, and so by 100, only every 400th.
-    const bool is_leap_year = (year & (year % 25 == 0 ? 15 : 3)) == 0;
-    return month == 1 ? 28 + is_leap_year : 30 + (0xad5 >> month & 1);  // a bit for each that has 31
-}
-
-// Writes head_form with the Date (RFC 9110 section 5.6.7) of a moment, in seconds since 1970. Month by month: once a
-// second, small counts for more than fast.
+// Writes head_form with the Date (RFC 9110 section 5.6.7) of a moment, in seconds since 1970.
 void put_head(char *at, uint64_t now) {
     __builtin_memcpy(at, head_form, head_size);
     at += date_place;
@@ -2223,15 +2227,20 @@ void put_head(char *at, uint64_t now) {
         put_digits(at + place, now % limit);
         now /= limit;
     }
-    uint32_t days = uint32_t(now), year = 1970, month = 0;
-    put(at, {weekdays + size_t(days % 7) * 3, 3});
-    for (uint32_t length; days >= (length = days_of_month(year, month)); days -= length) {
-        if (++month != 12) continue;
-        month = 0;
-        year++;
-    }
-    put_digits(at + 7, days + 1);
-    put(at + 8, {months + size_t(month) * 3, 3});
+    const uint32_t days = uint32_t(now);
+    copy<4>(at, weekdays + size_t(days % 7) * 4);
+    // In quarters of a day since 1 March of the year 0. Of these a year has 1,461 on the average, but a century has
+    // 146,097. Each day counts by its last quarter, which makes the fourth year the longer one.
+    uint32_t quarters = (days + 719468) * 4 + 3;
+    uint32_t year = quarters / 146097 * 100;
+    quarters = quarters % 146097 | 3;
+    year += quarters / 1461;
+    // In fifths of a day a month has 153: five months from March on have 31, 30, 31, 30 and 31 days if 2 are added.
+    const uint32_t fifths = quarters % 1461 / 4 * 5 + 2;
+    const size_t month = fifths / 153;
+    put_digits(at + 7, fifths % 153 / 5 + 1);
+    copy<4>(at + 8, months + month * 4);
+    if (month >= 10) year++;  // January and February
     put_digits(at + 16, year);
 }
 
@@ -2252,9 +2261,8 @@ void put_head(char *at, uint64_t now) {
 
 // The connection's time is over. A request that has come in part is answered with 408 (RFC 9110 section 15.5.9). Returns
 // whether the connection goes on for a while.
-[[nodiscard, gnu::cold]] bool expire(Worker &worker, Connection &connection) {
+[[nodiscard, gnu::cold]] bool expire(Worker &worker, Connection &connection, long socket) {
     using enum Connection::State;
-    const long socket = worker.socket_of(connection);
     const Connection::State state = connection.state;
     if (state <= idle && has_input(socket)) return true;  // its event is on the way
     worker.desk.counters.add(Counter::expired);
@@ -2267,7 +2275,7 @@ void put_head(char *at, uint64_t now) {
         return settle(worker, connection, {}, sent, size, Progress::to_last);
     }
     // A reset, so that the kernel does not keep what the peer does not take either.
-    if (state == sending || state == sending_last) (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
+    if (state >= sending) (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
     return false;
 }
 
@@ -2275,21 +2283,22 @@ void put_head(char *at, uint64_t now) {
 // none for more than a second, and of every one when the grace is.
 [[gnu::cold]] void expire_overdue(Worker &worker) {
     using enum Connection::State;
-    Connection *connection = worker.connections;
-    for (const uint8_t group : worker.group_sizes) {
-        const Connection *const group_end = connection + group_size;
-        if (group == 0) connection += group_size;
-        for (; connection != group_end; connection++) {
-            const Connection::State state = connection->state;
-            if (state == closed) continue;
-            const uint8_t left = uint8_t(connection->deadline - worker.ticks);
-            if (left != 0) {
-                if (worker.drain_ticks == 0 || state > idle) continue;
-                const uint8_t grace_ticks = state == accepted ? drain_first_ticks : drain_grace_ticks;
-                if (worker.drain_ticks <= grace_ticks && left + 1 >= timeouts[size_t(state)]) continue;
-            }
-            if (!expire(worker, *connection)) close_connection(worker, *connection);
+    for (size_t socket = 0; socket < group_count * group_size; socket++) {
+        if (worker.group_sizes[socket / group_size] == 0) {
+            socket |= group_size - 1;  // the last one of the group, whose page nobody touches
+            continue;
         }
+        Connection &connection = worker.connections[socket];
+        const Connection::State state = connection.state;
+        if (state == closed) continue;
+        const uint8_t left = uint8_t(connection.deadline - worker.ticks);
+        if (left != 0) {
+            if (worker.drain_ticks == 0 || state > idle) continue;
+            const uint8_t grace_ticks = state == accepted ? drain_first_ticks : drain_grace_ticks;
+            const uint8_t first_second = uint8_t(timeouts[size_t(state)] - 1);  // no less is left in it
+            if (worker.drain_ticks <= grace_ticks && left >= first_second) continue;
+        }
+        if (!expire(worker, connection, long(socket))) close_connection(worker, connection);
     }
 }
 
@@ -2298,7 +2307,7 @@ void put_head(char *at, uint64_t now) {
 [[gnu::cold]] void pause_accepting(Worker &worker) {
     worker.is_accepting = false;
     worker.desk.counters.add(Counter::exhausted);
-    (void)epoll_ctl(worker.epoll, EPOLL_CTL_DEL, worker.listener, 0);  // a registered pair cannot fail
+    (void)epoll_ctl(worker, EPOLL_CTL_DEL, worker.listener, 0);  // a registered pair cannot fail
     start_clock(worker);
 }
 
@@ -2322,7 +2331,7 @@ inline bool accept_connections(Worker &worker) {
             return false;
         }
         const bool fits = size_t(socket) < group_count * group_size;
-        if (!fits || epoll_ctl(worker.epoll, EPOLL_CTL_ADD, socket, receiving_events) != 0) [[unlikely]] {
+        if (!fits || epoll_ctl(worker, EPOLL_CTL_ADD, socket, receiving_events) != 0) [[unlikely]] {
             (void)close(socket);  // the descriptor is free whatever close answers
             continue;
         }
@@ -2352,11 +2361,12 @@ inline bool accept_connections(Worker &worker) {
 // has no connection any more ends the process.
 [[gnu::cold]] void go_on_draining(Worker &worker) {
     worker.drain_ticks++;
-    if (worker.drain_ticks > drain_grace_ticks && worker.listener >= 0 && accept_connections(worker)) {
+    if (worker.listener >= 0) {
+        if (worker.drain_ticks <= drain_grace_ticks || !accept_connections(worker)) return run_clock(worker);
         (void)close(worker.listener);
         worker.listener = -1;
     }
-    if (worker.listener >= 0 || worker.desk.counters[Counter::open] != 0) return run_clock(worker);
+    if (worker.desk.counters[Counter::open] != 0) return run_clock(worker);
     if (__atomic_sub_fetch(&worker.process->running_workers, 1, __ATOMIC_RELAXED) == 0) exit_group(0);
 }
 
@@ -2365,22 +2375,26 @@ inline bool accept_connections(Worker &worker) {
     if (worker.drain_ticks % 8 == 0) worker.ticks++;
     expire_overdue(worker);
     if (worker.drain_ticks != 0) return go_on_draining(worker);
-    if (!worker.is_accepting) resume_accepting(worker);
+    resume_accepting(worker);
     worker.is_ticking = false;
     if (worker.desk.counters[Counter::open] != 0 || !worker.is_accepting) run_clock(worker);
 }
 
-// An event that is not about a connection that receives. Returns how much input has waited for it, or -1 if the
-// connection does not go on.
-[[nodiscard, gnu::cold, gnu::noinline]] long handle_rare_event(Worker &worker, Connection &connection) {
-    const long descriptor = worker.socket_of(connection);
+// An event of `descriptor` that is not about a connection that receives. Returns how much input has waited for it and
+// is to be answered now. A connection that does not go on is closed.
+[[nodiscard, gnu::cold, gnu::noinline]] size_t handle_rare_event(Worker &worker, Connection &connection,
+                                                                 int descriptor) {
+    using enum Connection::State;
     const bool is_stop = descriptor == worker.process->stop;
     if (is_stop) drain(worker);
     if (is_stop || descriptor == worker.timer) tick(worker);
+    size_t waiting = 0;
     // One of the above, or closed by another event that came at the same time.
-    if (connection.state == Connection::State::closed) return 0;
-    if (connection.state == Connection::State::lingering) return linger(worker, connection) ? 0 : -1;
-    return resume(worker, connection);
+    if (connection.state == closed) return 0;
+    if (connection.state == lingering ? linger(worker, connection) : resume(worker, connection, descriptor, waiting))
+        return waiting;
+    close_connection(worker, connection);
+    return 0;
 }
 
 [[noreturn, gnu::hot]] void run_worker(Worker &worker) {
@@ -2395,13 +2409,13 @@ inline bool accept_connections(Worker &worker) {
             }
             Connection &connection = worker.connections[descriptor];
             uint32_t events = event->events;
-            long waiting = 0;
+            size_t waiting = 0;
             if (!connection.receives()) [[unlikely]] {
-                waiting = handle_rare_event(worker, connection);
+                waiting = handle_rare_event(worker, connection, descriptor);
                 if (waiting == 0) continue;
                 events |= EPOLLRDHUP;  // there may be more in the socket than that
             }
-            if (waiting < 0 || !receive(worker, connection, descriptor, events, size_t(waiting))) [[unlikely]]
+            if (!receive(worker, connection, descriptor, events, waiting)) [[unlikely]]
                 close_connection(worker, connection);
         }
     }
@@ -2668,7 +2682,7 @@ void raise_descriptor_limit() {
 }
 
 [[gnu::cold, gnu::noinline]] void watch(const Worker &worker, int descriptor, uint32_t events) {
-    if (const long result = epoll_ctl(worker.epoll, EPOLL_CTL_ADD, descriptor, events); result < 0)
+    if (const long result = epoll_ctl(worker, EPOLL_CTL_ADD, descriptor, events); result < 0)
         end_on_failure(Sys::epoll_ctl, result);
 }
 
