@@ -891,15 +891,16 @@ private:
 // split on arrival. A parser goes from left to right and stops at the first byte that is wrong, so a refusal does
 // not depend on what has arrived behind it either.
 
-enum class Method : uint8_t { get, head, post, put, delete_, connect, options, trace, patch, unknown };
-alignas(1) constexpr char method_names[] = "GET\0HEAD\0POST\0PUT\0DELETE\0CONNECT\0OPTIONS\0TRACE\0PATCH\0";
+// From `connect` on, those that no route can have.
+enum class Method : uint8_t { get, head, post, put, delete_, options, trace, patch, connect, unknown };
+alignas(1) constexpr char method_names[] = "GET\0HEAD\0POST\0PUT\0DELETE\0OPTIONS\0TRACE\0PATCH\0CONNECT\0";
 
 enum class Status : uint8_t {
-    ok,       // answered by a route; all others in one place
-    options,  // a 200 as well, whose content is its Allow field
+    ok,                  // answered by a route; all others in one place
+    options,             // a 200 as well, whose content is its Allow field
+    method_not_allowed,  // the last one that has such a field
     bad_request,
     not_found,
-    method_not_allowed,
     request_timeout,
     content_too_large,
     uri_too_long,
@@ -911,9 +912,9 @@ enum class Status : uint8_t {
 };
 // The end of a status line, and the content of an error's response, for each status from `options` on.
 alignas(1) constexpr char status_texts[] = "200 OK\r\n\0"
+                                           "405 Method Not Allowed\r\n\0"
                                            "400 Bad Request\r\n\0"
                                            "404 Not Found\r\n\0"
-                                           "405 Method Not Allowed\r\n\0"
                                            "408 Request Timeout\r\n\0"
                                            "413 Content Too Large\r\n\0"
                                            "414 URI Too Long\r\n\0"
@@ -933,8 +934,9 @@ enum class Parse : size_t { complete, incomplete, empty_line, refused };
 constexpr Parse refuse(Status status) { return Parse(size_t(Parse::refused) + size_t(status)); }
 constexpr Status refusal(Parse parse) { return Status(size_t(parse) - size_t(Parse::refused)); }
 
-// How a request's content is delimited (RFC 9112 section 6.3).
-enum class Framing : uint8_t { no_content, content_length, chunked };
+// How a request's content is delimited (RFC 9112 section 6.3). The values are those of the state that it begins in: see
+// Content.
+enum class Framing : uint8_t { no_content, content_length, chunked = 3 };
 
 // What a request head says, as far as it matters here.
 struct Head {
@@ -966,12 +968,16 @@ struct Taken {
     Parse parse;
 };
 
-// The text of `form` but for the case of letters that are small there, and with any digit for a "0".
+// The text of `form`, which is not empty, but for the case of letters that are small there, and with any digit for a
+// "0", the only digit that a form has.
 [[nodiscard, gnu::cold, gnu::noinline]] Taken take_form(const char *at, const char *form) {
-    for (; *form != '\0'; form++, at++) {
-        const bool is_digit = *form == '0' && uint8_t(*at - '0') <= 9;
-        if (*at != *form && !is_digit && !(*form >= 'a' && (*at | 0x20) == *form)) return {at, Parse::incomplete};
-    }
+    do {
+        char byte = *at;
+        if (*form >= 'a') byte |= 0x20;
+        if (uint8_t(byte - '0') <= 9) byte = '0';
+        if (byte != *form) return {at, Parse::incomplete};
+        at++;
+    } while (*++form != '\0');
     return {at, Parse::complete};
 }
 
@@ -997,7 +1003,7 @@ struct Taken {
     const char *end;
     if (*at == '[') {
         end = skip(Class::ip_literal, at + 1);
-        if (*end != ']' || end == at + 1) return stop_of(at, end);
+        if (*end != ']' || end[-1] == '[') return stop_of(at, end);
         end++;
     } else {
         end = skip_encoded(Class::host, at);
@@ -1025,8 +1031,11 @@ struct Taken {
         at = scheme.at;
     }
     const char *const end = skip_authority(at);
-    if (end == at || *at == ':') return {at, Parse::incomplete};  // no host
-    return {end, *end == '/' || *end == '?' || *end == ' ' ? Parse::complete : Parse::incomplete};
+    if (end != at && *at != ':') {  // there is a host
+        at = end;
+        if (*end == '/' || *end == '?' || *end == ' ') return {at, Parse::complete};
+    }
+    return {at, Parse::incomplete};
 }
 
 // method SP request-target SP HTTP-version CRLF (RFC 9112 section 3)
@@ -1041,9 +1050,9 @@ struct Taken {
     }
     if (method.size > method_limit) return {line, refuse(Status::not_implemented)};  // RFC 9112 section 3
     if (*at != ' ') return {at, Parse::incomplete};
-    uint8_t place = 0;
-    for (const char *name = method_names; *name != '\0' && !is_word(line, name, ' '); name = text_at(name, 1)) place++;
-    head.method = Method(place);
+    head.method = Method::get;
+    for (const char *name = method_names; *name != '\0' && !is_word(line, name, ' '); name = text_at(name, 1))
+        head.method = Method(uint8_t(head.method) + 1);
     if (*++at != '/') {
         const Taken taken = skip_to_path(at, head.method);
         if (taken.parse != Parse::complete) return taken;
@@ -1057,8 +1066,8 @@ struct Taken {
 
     Taken version = take_form(at, " HTTP/0.0\r\n");  // section 2.3
     if (version.parse == Parse::complete) {
-        if (version.at[-3] == '0') head.facts |= Head::is_http_1_0;
         if (version.at[-5] != '1') version.parse = refuse(Status::version_not_supported);
+        if (version.at[-3] == '0') head.facts |= Head::is_http_1_0;
     }
     return version;
 }
@@ -1182,13 +1191,13 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
 // two implementations could read differently is what request smuggling is made of.
 [[nodiscard]] constexpr Parse decide_framing(Head &head) {
     if (head.says(Head::has_transfer_encoding)) {
+        head.framing = Framing::chunked;
         if (!head.says(Head::is_chunked) || head.says(Head::has_content_length | Head::is_http_1_0))
             return refuse(Status::bad_request);
         if (head.says(Head::has_other_coding)) return refuse(Status::not_implemented);
-        head.framing = Framing::chunked;
     } else if (head.content_length != 0) {
-        if (head.content_length > content_limit) return refuse(Status::content_too_large);
         head.framing = Framing::content_length;
+        if (head.content_length > content_limit) return refuse(Status::content_too_large);
     }
     return Parse::complete;
 }
@@ -1197,13 +1206,13 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
 // but its Host. If the head is incomplete, its place is its start. Whatever is wrong behind head_limit, the limit is
 // what the head is refused for: it would be, if it arrived slowly.
 [[nodiscard, gnu::hot]] Taken conclude(Cursor head_at, Taken taken, Head &head) {
-    if (taken.parse == Parse::incomplete && taken.at != head_at.end) taken.parse = refuse(Status::bad_request);
-    if (size_t(taken.at - head_at.at) > head_limit && taken.parse != refuse(Status::uri_too_long))
-        taken.parse = refuse(Status::fields_too_large);
-    if (taken.parse == Parse::incomplete) taken.at = head_at.at;
     if (taken.parse == Parse::complete)
         taken.parse = head.says(Head::has_host | Head::is_http_1_0) ? decide_framing(head)  // section 3.2
                                                                     : refuse(Status::bad_request);
+    else if (taken.parse == Parse::incomplete && taken.at != head_at.end) taken.parse = refuse(Status::bad_request);
+    if (size_t(taken.at - head_at.at) > head_limit && taken.parse != refuse(Status::uri_too_long))
+        taken.parse = refuse(Status::fields_too_large);
+    if (taken.parse == Parse::incomplete) taken.at = head_at.at;
     return taken;
 }
 
@@ -1220,12 +1229,12 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
 // Where a connection stands inside a request's content. Nothing of the content itself is kept.
 struct [[gnu::packed]] Content {
     enum class State : uint8_t {
-        none,    // between requests: a head comes next
-        length,  // content with a Content-Length
-        size_start,
+        none,        // between requests: a head comes next
+        length,      // content with a Content-Length
+        data,        // chunk-data
+        size_start,  // from here on what stands around it
         size,
         line_lf,
-        data,  // chunk-data; all the others stand around it
         data_cr,
         data_lf,
         end_lf,
@@ -1267,7 +1276,7 @@ struct ChunkStep {
 };
 constexpr uint8_t any(Class kind) { return 0x80 | uint8_t(kind); }
 using At = Content::State;
-alignas(1) constexpr ChunkStep chunk_steps[] = {
+constexpr ChunkStep chunk_steps[] = {
     {At::size_start, any(Class::hex_digit), At::size},
     {At::size, any(Class::hex_digit), At::size},
     {At::size, '\r', At::line_lf},
@@ -1310,48 +1319,67 @@ alignas(1) constexpr ChunkStep chunk_steps[] = {
     {At::trailer_value, any(Class::field_value), At::trailer_value},
     {At::trailer_value, '\r', At::trailer_lf},
     {At::trailer_lf, '\n', At::trailer_start},
-    {At::none, 0, At::none},  // of no state around the chunks: ends the search for a step of the last one
 };
-constexpr size_t chunk_step_count = sizeof chunk_steps / sizeof *chunk_steps - 1;
 
-// Where the steps of each state begin.
-struct ChunkIndex {
-    uint8_t first[size_t(At::trailer_lf) + 1];
+// The same as the program holds them: without `from`, since the steps of each state stand behind those of the one
+// before it, and the last of them tells that it is.
+struct [[gnu::packed]] PackedStep {
+    int8_t match;  // a class, or a byte negated
+    Content::State to : 7;
+    bool is_last : 1;
 };
-constexpr ChunkIndex chunk_index = [] {
-    ChunkIndex index{};
-    for (size_t i = chunk_step_count; i-- > 0;) index.first[size_t(chunk_steps[i].from)] = uint8_t(i);
-    return index;
+constexpr size_t chunk_step_count = sizeof chunk_steps / sizeof *chunk_steps;
+struct PackedSteps {
+    PackedStep steps[chunk_step_count];
+};
+constexpr PackedSteps packed_steps = [] {
+    PackedSteps packed{};
+    for (size_t i = 0; i < chunk_step_count; i++) {
+        const bool is_last = i + 1 == chunk_step_count || chunk_steps[i + 1].from != chunk_steps[i].from;
+        const uint8_t match = chunk_steps[i].match;
+        packed.steps[i] = PackedStep{int8_t(match < 0x80 ? -match : match & 0x7f), chunk_steps[i].to, is_last};
+    }
+    return packed;
 }();
 consteval bool chunk_steps_are_in_order() {
-    for (size_t i = 1; i < chunk_step_count; i++)
-        if (chunk_steps[i].from < chunk_steps[i - 1].from) return false;
-    return true;
+    At from = At::size_start;
+    for (const ChunkStep &step : chunk_steps) {
+        if (step.from != from && uint8_t(step.from) != uint8_t(from) + 1) return false;
+        from = step.from;
+    }
+    return from == At::trailer_lf;
 }
-static_assert(chunk_steps_are_in_order(), "the steps of a state stand together");
+static_assert(chunk_steps_are_in_order(), "the states from size_start on have steps, in the states' order");
 
 // The byte `at`, of what stands around the chunks' data. Complete means that it was right, not that the content is.
 [[nodiscard, gnu::cold, gnu::noinline]] Parse take_chunk_byte(Content &content, const char *at) {
     const Content::State from = content.state;
-    const ChunkStep *step = chunk_steps + chunk_index.first[size_t(from)];
-    for (;; step++) {
-        if (step->from != from) return refuse(Status::bad_request);
-        const Class kind = Class(step->match & 0x7f);
-        if (step->match < 0x80 ? char(step->match) == *at
-                               : (kind == Class::field_value ? skip_field_value(at) : skip(kind, at)) != at)
-            break;
+    const PackedStep *step = packed_steps.steps;
+    for (Content::State state = At::size_start;; step++) {  // the one that the step is for
+        if (state == from) {
+            const Class kind = Class(step->match);
+            if (step->match < 0) {
+                if (char(*at + step->match) == 0) break;
+            } else if ((kind == Class::field_value ? skip_field_value(at) : skip(kind, at)) != at) {
+                break;
+            }
+        }
+        if (step->is_last) {
+            if (state == from) return refuse(Status::bad_request);
+            state = At(uint8_t(state) + 1);
+        }
     }
     content.state = step->to;
     bool is_overhead = content.state >= At::extension_gap;
     if (content.state == At::size) {
-        const uint32_t size = content.left * 16 + rare_hex_value(*at);
-        if (size > content.budget) return refuse(Status::content_too_large);
-        content.left = size;
-        is_overhead = size == 0 && from != At::size_start;  // leading zeros have no other bound
+        content.left = content.left * 16 + rare_hex_value(*at);
+        if (content.left > content.budget) return refuse(Status::content_too_large);
+        is_overhead = content.left == 0 && from != At::size_start;  // leading zeros have no other bound
     }
     if (is_overhead) {
         if (content.overhead == 0)
-            return refuse(content.state >= At::trailer_start ? Status::fields_too_large : Status::content_too_large);
+            return content.state >= At::trailer_start ? refuse(Status::fields_too_large)
+                                                      : refuse(Status::content_too_large);
         content.overhead--;
     }
     if (content.state == At::data) {
@@ -1685,13 +1713,13 @@ static_assert(size_t(Status::version_not_supported) < 16, "an exchange keeps its
 
 // The methods of the path of each row, one bit each, and of all paths together behind them.
 struct AllowedMethods {
-    uint16_t rows[route_count + 1];
+    uint8_t rows[route_count + 1];
 };
 constexpr size_t all_routes = route_count;
 constexpr AllowedMethods allowed_methods = [] {
     AllowedMethods allowed{};
     for (size_t row = 0; row <= all_routes; row++) {
-        const auto add = [&](Method method) { allowed.rows[row] |= uint16_t(1u << unsigned(method)); };
+        const auto add = [&](Method method) { allowed.rows[row] |= uint8_t(1u << unsigned(method)); };
         add(Method::options);
         for (const Route &route : routes) {
             if (row != all_routes && !have_same_path(route, routes[row])) continue;
@@ -1701,6 +1729,7 @@ constexpr AllowedMethods allowed_methods = [] {
     }
     return allowed;
 }();
+static_assert(size_t(Method::connect) <= 8, "a byte has a bit for each method that a route can have");
 
 // Whether there is a row `other` that has the path of row `index`.
 template <size_t index> consteval bool is_path_of_row(size_t other) {
@@ -1719,7 +1748,7 @@ template <size_t index = 0, typename Visit> [[gnu::always_inline]] inline void v
 [[gnu::cold, gnu::noinline]] void begin_rare(Exchange &exchange, const Head &head) {
     using enum Exchange::Persistence;
     Status status = exchange.manner.status;
-    if (head.method == Method::unknown || head.method == Method::connect) status = Status::not_implemented;
+    if (head.method >= Method::connect) status = Status::not_implemented;
     if (head.method == Method::options) {
         // RFC 9110 section 9.3.7; absolute-form without a path and a query stands for "*" (RFC 9112 section 3.2.4).
         if (*head.target.data == '*' || head.target.size == 0) {
@@ -1802,7 +1831,7 @@ void take_piece(Exchange &exchange, Bytes piece) {
 [[gnu::cold, gnu::noinline]] void answer_status(const Exchange &exchange, Answer &answer) {
     char *const begin = answer.at;
     const Status status = exchange.manner.status;
-    const bool has_allow = status == Status::method_not_allowed || status == Status::options;
+    const bool has_allow = status <= Status::method_not_allowed;
     answer.status(status, has_allow ? allowed_methods.rows[exchange.route] : 0);
     answer.amend(exchange, begin);
 }
