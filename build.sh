@@ -71,9 +71,10 @@ fi
 # Shorter still, where the compiler knows it: g++ does from version 12 on.
 if "${compiler[@]}" -Oz -x c++ -c -o /dev/null /dev/null 2>/dev/null; then flags+=(-Oz); fi
 # What a request runs and reads comes first, so that it shares one page: after every system call each page that is
-# touched costs an address translation. (So its few constants can be executed; the others cannot.) A segment begins where
-# the file stands, pages further on in memory, so that the file needs no padding. What a linker adds for a dynamic one,
-# and the head of its table of addresses, which stays empty, are thrown away: nobody reads them.
+# touched costs an address translation. (So its few constants can be executed; the others cannot. They stand before the
+# code, where they are aligned without padding.) A segment begins where the file stands, pages further on in memory, so
+# that the file needs no padding. What a linker adds for a dynamic one, and the head of its table of addresses, which
+# stays empty, are thrown away: nobody reads them.
 folder=$(mktemp --directory)
 trap 'rm --force --recursive "$folder"' EXIT
 cat >"$folder/layout" <<'SCRIPT'
@@ -85,7 +86,12 @@ PHDRS {
 }
 SECTIONS {
   . = SIZEOF_HEADERS;
-  .text : { *(.text.hot .text.hot.*) *(.rodata.cst*) *(.rodata.*class_table*) *(.rodata.*_words*) *(.text .text.*) } :code
+  .text : {
+    *(.rodata.cst*) *(.rodata.*class_table*) *(.rodata.*known_lines*)
+    *(.text.hot .text.hot.*)
+    hot_end = .;
+    *(.text .text.*)
+  } :code
   . += CONSTANT(MAXPAGESIZE);
   .rodata : { *(.rodata .rodata.*) } :constants
   .rela.dyn : { *(.rela.*) }

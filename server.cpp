@@ -591,23 +591,16 @@ template <size_t size>
     return !differ<size - 1>(at, text);
 }
 
-// Whether the `size` bytes at `at` are `text` but for the case of letters. `text` is in lower case. The bytes must hold
-// no control bytes: setting bit 5 turns CR into '-'. Compares words of four bytes, the last of which overlaps.
-[[nodiscard, gnu::always_inline]] inline bool is_ignoring_case(const char *at, const char *text, size_t size) {
-    const size_t last = size - sizeof(uint32_t);
-    for (size_t i = 0;; i = i + sizeof(uint32_t) < last ? i + sizeof(uint32_t) : last) {
-        if ((load<uint32_t>(at + i) | 0x20202020) != load<uint32_t>(text + i)) return false;
+// Whether `text` stands at `at` but for the case of letters. It is in lower case and at least eight bytes long. The last
+// word overlaps.
+[[nodiscard, gnu::always_inline]] inline bool stands_ignoring_case(const char *at, const char *text, size_t size) {
+    const size_t last = size - sizeof(uint64_t);
+    for (size_t i = 0;; i = i + sizeof(uint64_t) < last ? i + sizeof(uint64_t) : last) {
+        const uint64_t word = load<uint64_t>(text + i);
+        const uint64_t case_bits = word >> 1 & 0x2020202020202020;  // of letters, which alone have bit 6 set
+        if ((load<uint64_t>(at + i) | case_bits) != word) return false;
         if (i == last) return true;
     }
-}
-
-// Lists of words of at least four bytes, each with its size in front (in octal), 0 behind the last. The place of `word`
-// in such a list, whatever the case of its letters, or the number of words there are.
-[[nodiscard, gnu::hot, gnu::noinline]] unsigned find_word(Bytes word, const char *list) {
-    unsigned place = 0;
-    for (size_t size; (size = uint8_t(*list++)) != 0; list += size, place++)
-        if (size == word.size && is_ignoring_case(word.data, list, size)) break;
-    return place;
 }
 
 // What a byte may be part of (RFC 9110 sections 5.5 and 5.6, RFC 3986 appendix A). NUL is part of nothing. "%" begins a
@@ -716,7 +709,7 @@ constexpr Mask whole_mask = 0x8888888888888888;
 }
 
 // The same for field_value. (Steps of 32 bytes, with AVX2, were no faster: most values are shorter.)
-[[nodiscard, gnu::hot, gnu::noinline]] const char *skip_field_value(const char *at) {
+[[nodiscard, gnu::always_inline]] inline const char *skip_field_value(const char *at) {
     using Codes [[gnu::vector_size(16)]] = uint8_t;
     Codes control = Codes{} + 0x1f, del = Codes{} + 0x7f;
     keep_in_register(control);  // compilers would make them anew at each step
@@ -745,8 +738,7 @@ static_assert(sizeof(Vector) <= overread);
 
 [[nodiscard, gnu::always_inline]] inline const char *skip_white(const char *at) {
     if (*at == ' ') at++;  // one is what nearly always stands there
-    while (uint8_t(*at) <= ' ' && is_white(*at)) at++;
-    return at;
+    return uint8_t(*at) <= ' ' ? skip(Class::white, at) : at;
 }
 
 // The value of a hexadecimal digit, or more than 15; the second one is for rare paths, which share its code.
@@ -858,8 +850,8 @@ struct [[gnu::packed]] Integer {
         for (size_t i = 0; i < piece.size; i++) {
             const unsigned digit = unsigned(piece.data[i]) - '0';
             if (digit <= 9 && state <= State::negative_digits) [[likely]] {
+                state = State(uint8_t(state) | uint8_t(State::digits));
                 const bool is_negative = (uint8_t(state) & 1) != 0;
-                state = State(2 | is_negative);
                 int64_t taken;
                 if (!__builtin_mul_overflow(value, 10, &taken) &&
                     !__builtin_add_overflow(taken, is_negative ? -int64_t(digit) : int64_t(digit), &taken)) [[likely]] {
@@ -940,17 +932,17 @@ enum class Framing : uint8_t { no_content, content_length, chunked = 3 };
 
 // What a request head says, as far as it matters here.
 struct Head {
-    enum Fact : unsigned {            // a set of them
-        has_content_length = 1 << 0,  // in the order of field_words
-        has_transfer_encoding = 1 << 1,
-        is_chunked = 1 << 4,  // in the order of element_words
-        has_other_coding = 1 << 5,
-        expects_continue = 1 << 6,
-        expects_other = 1 << 7,
-        closes = 1 << 8,       // Connection: close
-        keeps_alive = 1 << 9,  // Connection: keep-alive
-        has_host = 1 << 11,
-        is_http_1_0 = 1 << 12,
+    enum Fact : unsigned {  // a set of them
+        has_transfer_encoding = 1 << 0,
+        is_chunked = 1 << 1,
+        has_other_coding = 1 << 2,
+        expects_continue = 1 << 3,
+        expects_other = 1 << 4,
+        keeps_alive = 1 << 5,  // Connection: keep-alive
+        closes = 1 << 6,       // Connection: close
+        has_content_length = 1 << 8,
+        has_host = 1 << 9,
+        is_http_1_0 = 1 << 10,
     };
 
     Method method = Method::unknown;
@@ -968,16 +960,15 @@ struct Taken {
     Parse parse;
 };
 
-// The text of `form`, which is not empty, but for the case of letters that are small there, and with any digit for a
-// "0", the only digit that a form has.
-[[nodiscard, gnu::cold, gnu::noinline]] Taken take_form(const char *at, const char *form) {
+// The text of `form`, up to the first `end` behind its first byte, but for the case of letters that are small there, and
+// with any digit for a "#".
+[[nodiscard, gnu::cold, gnu::noinline]] Taken take_form(const char *at, const char *form, char end) {
     do {
         char byte = *at;
         if (*form >= 'a') byte |= 0x20;
-        if (uint8_t(byte - '0') <= 9) byte = '0';
-        if (byte != *form) return {at, Parse::incomplete};
+        if (*form == '#' ? uint8_t(byte - '0') > 9 : byte != *form) return {at, Parse::incomplete};
         at++;
-    } while (*++form != '\0');
+    } while (*++form != end);
     return {at, Parse::complete};
 }
 
@@ -1026,7 +1017,7 @@ struct Taken {
         return {at + 1, Parse::incomplete};
     }
     if (method != Method::connect) {  // it has authority-form, which is no more than that
-        const Taken scheme = take_form(at, "http://");
+        const Taken scheme = take_form(at, "http://", '\0');
         if (scheme.parse != Parse::complete) return scheme;
         at = scheme.at;
     }
@@ -1044,7 +1035,7 @@ struct Taken {
     const Bytes method{line, size_t(at - line)};
     if (method.size == 0) {
         // An empty line before the request (RFC 9112 section 2.2), half of one, or what is no method.
-        Taken empty = take_form(line, "\r\n");
+        Taken empty = take_form(line, "\r\n", '\0');
         if (empty.parse == Parse::complete) empty.parse = Parse::empty_line;
         return empty;
     }
@@ -1064,7 +1055,7 @@ struct Taken {
     head.target.size = size_t(at - head.target.data);
     if (size_t(at - line) > request_line_limit) return {at, refuse(Status::uri_too_long)};
 
-    Taken version = take_form(at, " HTTP/0.0\r\n");  // section 2.3
+    Taken version = take_form(at, " HTTP/#.#\r\n", '\0');  // section 2.3
     if (version.parse == Parse::complete) {
         if (version.at[-5] != '1') version.parse = refuse(Status::version_not_supported);
         if (version.at[-3] == '0') head.facts |= Head::is_http_1_0;
@@ -1088,65 +1079,99 @@ struct Taken {
     return take_request_line(line, head);
 }
 
-// The fields that say something about the message's framing or the connection: the first is a number, the others are
-// lists of words. They are the transfer codings in the order in which they were applied (RFC 9112 section 6.1), the
-// expectations (RFC 9110 section 10.1.1), and the options of the connection (RFC 9110 section 7.6.1).
-alignas(1) constexpr char field_words[] = "\016content-length\021transfer-encoding\006expect\012connection";
-enum FieldWord : unsigned { content_length, transfer_encoding, expect, connection, unknown_field };
-
-// What is looked for in each list, and the fact that its first word stands for. The next facts stand for the next
-// words, the one behind them for all others.
-struct ElementWords {
-    char words[18];
-    uint8_t first_fact;
+// The fields that say something about the message's framing or the connection, as lines that are nearly always all there
+// is of them. But for Content-Length they are lists: the transfer codings in the order in which they were applied (RFC
+// 9112 section 6.1), the expectations (RFC 9110 section 10.1.1), and the options of the connection (RFC 9110 section
+// 7.6.1).
+struct KnownLine {
+    uint8_t facts;  // what the line says
+    uint8_t other;  // what a line of that name says with any other element
+    Bytes text;     // up to a number or CRLF
 };
-alignas(1) constexpr ElementWords element_words[] = {
-    {"\007chunked", 4}, {"\014100-continue", 6}, {"\005close\012keep-alive", 8}};
-static_assert(Head::has_content_length == 1 << content_length && Head::has_transfer_encoding == 1 << transfer_encoding);
-static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].first_fact &&
-              Head::expects_continue == 1 << element_words[expect - 1].first_fact &&
-              Head::closes == 1 << element_words[connection - 1].first_fact && Head::keeps_alive == Head::closes << 1 &&
-              Head::has_other_coding == Head::is_chunked << 1 && Head::expects_other == Head::expects_continue << 1);
-
-// Content-Length = 1*DIGIT (RFC 9110 section 8.6). A list, even of equal values, is a smuggling attempt.
-[[nodiscard]] Parse take_content_length(Bytes value, Head &head) {
-    Integer length{};
-    length.take(value);
-    const bool is_valid = length.state == Integer::State::digits || length.state == Integer::State::end;
-    if (head.says(Head::has_content_length) || !is_valid) return refuse(Status::bad_request);
-    head.facts |= Head::has_content_length;
-    head.content_length = uint64_t(length.value) > content_limit ? content_limit + 1 : uint32_t(length.value);
-    return Parse::complete;
+constexpr KnownLine known_line_rows[] = {
+    {0, 0, "content-length:"_b},
+    {Head::has_transfer_encoding | Head::is_chunked, Head::has_transfer_encoding | Head::has_other_coding,
+     "transfer-encoding: chunked"_b},
+    {Head::keeps_alive, 0, "connection: keep-alive"_b},
+    {Head::closes, 0, "connection: close"_b},
+    {Head::expects_continue, Head::expects_other, "expect: 100-continue"_b},
+};
+// The same, one behind the other: size, facts, other, text and NUL; 0 behind the last.
+consteval size_t known_lines_size() {
+    size_t size = 1;
+    for (const KnownLine &line : known_line_rows) size += 3 + line.text.size + 1;
+    return size;
 }
-
-// What a field line of the message's framing or of the connection means; CR stands behind its value. A list (RFC 9110
-// section 5.6.1) may have empty elements, and may go on in another line.
-[[nodiscard, gnu::hot, gnu::noinline]] Parse take_known_field(Bytes name, Bytes value, Head &head) {
-    const unsigned field = find_word(name, field_words);
-    if (field == content_length) return take_content_length(value, head);
-    if (field == unknown_field) return Parse::complete;
-    head.facts |= 1u << field;
-    const ElementWords &known = element_words[field - transfer_encoding];
-    for (const char *at = value.data;;) {
-        while (is_white(*at) || *at == ',') at++;
-        if (*at == '\r') return Parse::complete;
-        const char *const element = at;
-        const char *end = at = skip(Class::token, at);  // of the element, without the white space behind it
-        for (; *at != ',' && *at != '\r'; at++)
-            if (!is_white(*at)) end = at + 1;
-        if (field == transfer_encoding && head.says(Head::is_chunked))  // chunked twice, or not last
-            return refuse(Status::bad_request);
-        head.facts |= 1u << (known.first_fact + find_word({element, size_t(end - element)}, known.words));
+constexpr auto known_lines = [] {
+    struct {
+        uint8_t bytes[known_lines_size()];
+    } lines{};
+    uint8_t *at = lines.bytes;
+    for (const KnownLine &line : known_line_rows) {
+        *at++ = uint8_t(line.text.size);
+        *at++ = line.facts;
+        *at++ = line.other;
+        for (size_t i = 0; i < line.text.size; i++) *at++ = uint8_t(line.text.data[i]);
+        at++;
     }
+    return lines;
+}();
+
+// Content-Length = 1*DIGIT (RFC 9110 section 8.6), from behind the colon up to CRLF. A list, even of equal values, is a
+// smuggling attempt.
+[[nodiscard, gnu::always_inline]] inline Taken take_content_length(const char *at, Head &head) {
+    while (is_white(*at)) at++;
+    const char *const begin = at;  // if that is what is wrong: there are digits, or it is the first byte that is none
+    int64_t number = 0;
+    for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++)
+        if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, int64_t(digit), &number))
+            return {begin, Parse::incomplete};
+    if (at == begin || head.says(Head::has_content_length)) return {begin, Parse::incomplete};
+    head.facts |= Head::has_content_length;
+    head.content_length = number > content_limit ? content_limit + 1 : uint32_t(number);
+    while (is_white(*at)) at++;
+    return {at, Parse::complete};
 }
 
-// Whether a field name may be one that matters here: its size and its first letter say mostly no.
-[[nodiscard, gnu::always_inline]] constexpr bool may_be_known(Bytes name) {
-    constexpr auto bit = [](size_t place) { return uint32_t(1) << place % 32; };
-    constexpr uint32_t sizes = bit(sizeof "content-length" - 1) | bit(sizeof "transfer-encoding" - 1) |
-                               bit(sizeof "connection" - 1) | bit(sizeof "expect" - 1);
-    constexpr uint32_t letters = bit('c') | bit('t') | bit('e');
-    return (sizes >> name.size % 32 & letters >> uint8_t(name.data[0]) % 32 & 1) != 0;
+// What a line means that is not one of the above as it stands there, or that says it again. A list (RFC 9110 section
+// 5.6.1) may have empty elements, and may go on in another line. The bytes may be wrong, which is for the caller to find.
+[[nodiscard, gnu::cold, gnu::noinline]] Taken take_list(const char *name, Head &head) {
+    for (const uint8_t *line = known_lines.bytes; *line != 0; line += 3 + *line + 1) {
+        const char *const text = reinterpret_cast<const char *>(line + 3);
+        const Taken taken = take_form(name, text, ' ');
+        if (taken.parse != Parse::complete) continue;
+        head.facts |= line[1] & Head::has_transfer_encoding;
+        for (const char *at = taken.at;;) {
+            at = skip(Class::white, at);
+            if (*at == ',') {
+                at++;
+                continue;
+            }
+            if (uint8_t(*at) < ' ') break;
+            if (head.says(line[1] & Head::is_chunked))
+                return {name, refuse(Status::bad_request)};  // chunked twice, or not last
+            const Taken element = take_form(at, text + (taken.at - name) + 1, '\0');
+            uint8_t facts = element.parse == Parse::complete ? line[1] : line[2];
+            for (at = skip(Class::white, element.at); *at != ',' && (uint8_t(*at) >= ' ' || *at == '\t'); at++)
+                facts = line[2];
+            head.facts |= facts;
+        }
+    }
+    return {name, Parse::complete};
+}
+
+// A field line of the message's framing or of the connection. Returns where its value ends; if it is not one of the above
+// as it stands there, its start, and has taken from it what matters.
+[[nodiscard, gnu::hot, gnu::noinline]] Taken take_known_line(const char *name, Head &head) {
+    for (const uint8_t *line = known_lines.bytes; *line != 0; line += 3 + *line + 1) {
+        if (!stands_ignoring_case(name, reinterpret_cast<const char *>(line + 3), *line)) continue;
+        const char *const end = name + *line;
+        if (*line == known_line_rows[0].text.size) return take_content_length(end, head);
+        if (*end != '\r' || head.says(line[1])) break;
+        head.facts |= line[1];
+        return {end, Parse::complete};
+    }
+    return take_list(name, head);
 }
 
 // field-name ":" OWS field-value OWS CRLF (RFC 9112 section 5), as often as there are, and the empty line.
@@ -1154,34 +1179,35 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
     for (;;) {
         if (stands_at(at, "\r\n")) return {at + 2, Parse::complete};
         const char *const name = at;
-        at = skip(Class::token, at);
-        const size_t name_size = size_t(at - name);
-        if (name_size == 0) [[unlikely]]
-            break;
-        if (*at != ':') [[unlikely]]
-            return {at, Parse::incomplete};
-        const char *const value = ++at;
-        bool is_known = false;
-        if (name_size == 4 && (load<uint32_t>(name) | 0x20202020) == load<uint32_t>("host")) {
-            if (head.says(Head::has_host)) [[unlikely]]
-                return {at, refuse(Status::bad_request)};
-            head.facts |= Head::has_host;
-            at = skip_common_authority(skip_white(at));
-            if (*at != '\r') [[unlikely]]
-                at = skip(Class::white, at);
-        } else {
-            at = skip_field_value(at);
-            is_known = may_be_known({name, name_size});
+        // How the names begin that matter here.
+        constexpr uint32_t letters = 1 << 'h' % 32 | 1 << 'c' % 32 | 1 << 't' % 32 | 1 << 'e' % 32;
+        const uint32_t begin = load<uint32_t>(at);
+        if ((letters >> begin % 32 & 1) != 0) [[unlikely]] {
+            if ((begin | 0x20202020) == load<uint32_t>("host") && at[4] == ':') {
+                at += 5;
+                if (head.says(Head::has_host)) [[unlikely]]
+                    return {at, refuse(Status::bad_request)};
+                head.facts |= Head::has_host;
+                at = skip_common_authority(skip_white(at));
+                if (*at != '\r') [[unlikely]]
+                    at = skip(Class::white, at);
+            } else {
+                const Taken taken = take_known_line(at, head);
+                if (taken.parse != Parse::complete) return taken;
+                at = taken.at;
+            }
         }
-        const size_t value_size = size_t(at - value);
+        if (at == name) [[likely]] {
+            at = skip(Class::token, at);
+            if (at == name) [[unlikely]]
+                break;
+            if (*at != ':') [[unlikely]]
+                return {at, Parse::incomplete};
+            at = skip_field_value(at + 1);
+        }
         if (!stands_at(at, "\r\n")) [[unlikely]]
             break;
         at += 2;
-        if (!is_known) [[likely]]
-            continue;
-        const Parse parse = take_known_field({name, name_size}, {value, value_size}, head);
-        if (parse != Parse::complete) [[unlikely]]
-            return {at, parse};
     }
     if (*at == '\r') at++;
     return {at, Parse::incomplete};
@@ -1221,7 +1247,8 @@ static_assert(Head::is_chunked == 1 << element_words[transfer_encoding - 1].firs
     Taken taken = take_common_request_line(cursor.at, head);
     if (taken.parse == Parse::complete) [[likely]]
         taken = take_field_lines(taken.at, head);
-    if (taken.parse != Parse::complete || size_t(taken.at - cursor.at) > head_limit || head.facts != Head::has_host)
+    if (taken.parse != Parse::complete || size_t(taken.at - cursor.at) > head_limit ||
+        (head.facts & ~Head::keeps_alive) != Head::has_host)
         taken = conclude(cursor, taken, head);
     return taken;
 }
@@ -1360,7 +1387,7 @@ static_assert(chunk_steps_are_in_order(), "the states from size_start on have st
             const Class kind = Class(step->match);
             if (step->match < 0) {
                 if (char(*at + step->match) == 0) break;
-            } else if ((kind == Class::field_value ? skip_field_value(at) : skip(kind, at)) != at) {
+            } else if (is(kind, *at)) {
                 break;
             }
         }
@@ -1579,9 +1606,13 @@ struct Answer {
         if (is_negative) *--begin = '-';
         const size_t size = size_t(end - begin);
         char *to = at + head_size;
-        const size_t tens = size >= 20 ? 2 : size >= 10 ? 1 : 0;  // a division takes longer
-        if (tens != 0) *to++ = char('0' + tens);
-        *to++ = char('0' + (size - tens * 10));
+        size_t ones = size;
+        if (size >= 10) [[unlikely]] {
+            const size_t tens = size >= 20 ? 2 : 1;  // a division takes longer
+            *to++ = char('0' + tens);
+            ones -= tens * 10;
+        }
+        *to++ = char('0' + ones);
         to = put(to, "\r\n\r\n");
         copy<digits_limit>(to, begin);
         at = to + size;
@@ -1628,30 +1659,28 @@ struct Answer {
 
 void answer_ok(const Exchange &, Answer &answer) { answer.text<"ok">(); }
 
-// Adds the integer that the bytes from `value` up to the next "&" are, or nothing. Returns where they end.
-[[nodiscard, gnu::cold]] const char *add_value(Exchange &exchange, const char *value, const char *end) {
-    const char *at = value;
-    while (at != end && *at != '&') at++;
+// Adds the integer that stands at `value`, up to the next "&" or the space behind the query, or nothing. Returns where
+// that is.
+[[nodiscard, gnu::cold]] const char *add_value(Exchange &exchange, const char *value) {
+    const char *end = value;
+    while (*end != '&' && *end != ' ') end++;
     Integer integer{};
-    integer.take({value, size_t(at - value)});
+    integer.take({value, size_t(end - value)});
     exchange.sum += uint64_t(integer.value);
-    return at;
+    return end;
 }
 
 // Adds up all integers that are the value of a "name=value" in the query, behind which a space stands.
 [[gnu::hot]] void add_query(Exchange &exchange, Bytes query) {
-    const char *at = query.data;
-    const char *const end = at + query.size;
-    for (;;) {
-        for (; *at != '='; at++)  // the name, or the "&" behind the last value
-            if (at == end) return;
-        const char *const value = ++at;
+    for (const char *at = query.data; *at != ' ';) {
+        if (*at++ != '=') continue;
+        const char *const value = at;
         uint64_t number = 0;
         for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++) number = number * 10 + digit;
-        const bool is_natural = (at == end || *at == '&') && size_t(at - value) < digits_limit - 1;
+        const bool is_natural = (*at == '&' || *at == ' ') && size_t(at - value) < digits_limit - 1;
         if (is_natural) [[likely]]
             exchange.sum += number;
-        else at = add_value(exchange, value, end);
+        else at = add_value(exchange, value);
     }
 }
 
@@ -2140,7 +2169,7 @@ enum class Progress : size_t {
             refuse_request(connection, answer, refusal(parse));
             return Progress::to_last;
         }
-        if (cursor.at == cursor.end && is_drained && worker.drain_ticks != 0) [[unlikely]]  // it is the last one
+        if (worker.drain_ticks != 0 && cursor.at == cursor.end && is_drained) [[unlikely]]  // it is the last one
             connection.exchange.manner.persistence = Exchange::Persistence::close;
         worker.desk.counters.add(Counter::requests);
         if (!answer_exchange(connection.exchange, answer))
@@ -2580,14 +2609,25 @@ struct Options {
     return option;
 }
 
+// The digits from `at` on, of a base up to 16: their number, or one from 2^32 on if it is too large, and where they end.
+struct Digits {
+    uint64_t number;
+    const char *end;
+};
+[[nodiscard, gnu::cold, gnu::noinline]] Digits take_digits(const char *at, unsigned base) {
+    uint64_t number = 0;
+    for (uint32_t digit; (digit = hex_value(*at)) < base; at++)
+        if (number <= UINT32_MAX) number = number * base + digit;
+    return {number, at};
+}
+
 // The number that stands as `argument`, or the end of the program.
 [[nodiscard, gnu::cold]] long take_number(const char *argument, Option option) {
-    Integer number{0, Integer::State::digits};  // where neither white space nor a sign may follow
-    number.take(bytes_of(argument));
-    if (*argument == '\0' || number.state != Integer::State::digits ||
-        uint64_t(number.value) - (option != Option::port) > number_ranges[size_t(option) - size_t(Option::port)])
+    const Digits digits = take_digits(argument, 10);
+    if (digits.end == argument || *digits.end != '\0' ||
+        digits.number - (option != Option::port) > number_ranges[size_t(option) - size_t(Option::port)])
         end_on_bad_argument("not a number in range: ", argument);
-    return number.value;
+    return long(digits.number);
 }
 
 [[nodiscard, gnu::cold]] Options take_options(const char *const *arguments) {
@@ -2623,10 +2663,10 @@ void raise_descriptor_limit() {
 // Takes an IPv4 address: four decimal numbers of a byte each.
 [[nodiscard, gnu::cold]] bool take_ipv4(const char *at, uint8_t *to) {
     for (unsigned left = 4;;) {
-        unsigned number = 0, size = 0;
-        for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++, size++) number = number * 10 + digit;
-        if (size - 1 > 2 || number > 255) return false;
-        *to++ = uint8_t(number);
+        const Digits digits = take_digits(at, 10);
+        if (size_t(digits.end - at) - 1 > 2 || digits.number > 255) return false;
+        *to++ = uint8_t(digits.number);
+        at = digits.end;
         if (--left == 0) return *at == '\0';
         if (*at++ != '.') return false;
     }
@@ -2636,12 +2676,13 @@ void raise_descriptor_limit() {
 [[nodiscard, gnu::cold]] bool take_ipv6(const char *at, uint8_t *to) {
     uint8_t *end = to + 16, *gap = nullptr;  // where "::" stands
     for (;;) {
-        unsigned number = 0, size = 0;
-        for (unsigned digit; (digit = rare_hex_value(*at)) <= 15; at++, size++) number = number * 16 + digit;
+        const Digits digits = take_digits(at, 16);
+        const size_t size = size_t(digits.end - at);
+        at = digits.end;
         if (size != 0) {
             if (size > 4 || to == end) return false;
-            *to++ = uint8_t(number >> 8);
-            *to++ = uint8_t(number);
+            *to++ = uint8_t(digits.number >> 8);
+            *to++ = uint8_t(digits.number);
         }
         if (*at == ':' && at[1] == ':') {
             if (gap != nullptr || to == end) return false;

@@ -94,6 +94,11 @@ teardown() { stop_server; }
   for function in run_worker skip take_request_line answer_status start; do
     grep --quiet " $function\$" <<<"$output" || fail "$function: $output"
   done
+  local hot
+  hot=$(sed --quiet '/ hot code$/,/ hot constants$/p' <<<"$output")
+  for function in run_worker skip take_known_line; do
+    grep --quiet " $function\$" <<<"$hot" || fail "$function is not hot: $hot"
+  done
 }
 
 @test "it is smaller than 12 KiB, and 16 KiB where each instruction takes four bytes" {

@@ -26,6 +26,9 @@ teardown_file() { stop_server; }
 200 open ok {GET}Connection:{END}
 200 open ok {GET}Connection: clos{END}
 200 open ok {GET}Connection: clo se{END}
+200 open ok {GET}Connection: close x{END}
+200 open ok {GET}Connection: a b\tclose{END}
+200 open ok {GET}Connection: a\tb close{END}
 200 open ok {GET}Keep-Alive: timeout=5{END}
 
 # nginx finds "close" anywhere in the value. The options are whole tokens (RFC 9110 section 7.6.1).

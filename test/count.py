@@ -40,13 +40,13 @@ PIPELINE = b"GET /pipeline HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
 TARGET = b" /baseline11?a=13&b=42 HTTP/1.1\r\nHost: localhost:8080\r\n"
 # What is sent at once, how many requests that is, and how many instructions each may take, and how many pages.
 KINDS = {
-    "GET /pipeline, 16 at once": (PIPELINE * 16, 16, 270, 4),
-    "GET /pipeline": (PIPELINE, 1, 385, 4),
-    "GET /baseline11": (b"GET" + TARGET + b"\r\n", 1, 600, 4),
-    "POST /baseline11": (b"POST" + TARGET + b"Content-Length: 2\r\n\r\n20", 1, 1010, 5),
+    "GET /pipeline, 16 at once": (PIPELINE * 16, 16, 240, 4),
+    "GET /pipeline": (PIPELINE, 1, 355, 4),
+    "GET /baseline11": (b"GET" + TARGET + b"\r\n", 1, 550, 4),
+    "POST /baseline11": (b"POST" + TARGET + b"Content-Length: 2\r\n\r\n20", 1, 780, 4),
     "POST /baseline11, chunked": (b"POST" + TARGET + b"Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0\r\n\r\n", 1,
-                                  1180, 5),
-    f"GET /pipeline, a browser's {len(BROWSER)} bytes": (BROWSER, 1, 1580, 5),
+                                  890, 4),
+    f"GET /pipeline, a browser's {len(BROWSER)} bytes": (BROWSER, 1, 1200, 4),
 }
 
 

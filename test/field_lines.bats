@@ -50,6 +50,11 @@ ROWS
 400 close - {GET} X: a{END}
 400 close - {GET}\tX: a{END}
 400 close - {GET}: a{END}
+400 close - {POST}Content\rLength: 2\r\n\r\n20
+400 close - {POST}Content-Length\x1a 2\r\n\r\n20
+400 close - {POST}Transfer\rEncoding: chunked{END}
+400 close - {POST}Transfer-Encoding\x1a chunked{END}
+400 close - {GET}Connection\x1a close{END}
 400 close - {GET}X\x7f: a{END}
 400 close - GET /pipeline HTTP/1.1\r\n Host: a{END}
 400 close - GET /pipeline HTTP/1.1\r\n\tX: a\r\nHost: a{END}

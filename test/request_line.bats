@@ -194,6 +194,8 @@ ROWS
 400 close - GET /pipeline HTTP/1,1\r\nHost: a{END}
 400 close - GET /pipeline HTTP/x.1\r\nHost: a{END}
 400 close - GET /pipeline HTTP/1.x\r\nHost: a{END}
+400 close - GET /pipeline HTTP/#.1\r\nHost: a{END}
+400 close - GET /pipeline HTTP/1.#\r\nHost: a{END}
 400 close - GET /pipeline http/1.1\r\nHost: a{END}
 400 close - GET /pipeline HTTPS/1.1\r\nHost: a{END}
 400 close - GET /pipeline HTTP/1.1x\r\nHost: a{END}

@@ -23,20 +23,18 @@ def main():
                for name in ("Size of this header", "Size of program headers", "Number of program headers")}
     sections = {name: (int(address, 16), int(size, 16)) for name, address, size in re.findall(
         r" (\.text|\.rodata) +PROGBITS +([0-9a-f]+) [0-9a-f]+ ([0-9a-f]+) ", readelf("--section-headers", symbols))}
+    table = readelf("--symbols", "--demangle", symbols)
     named = {}  # by address
-    for address, size, kind, name in re.findall(r" ([0-9a-f]{16}) +(\d+) (FUNC|OBJECT) +\S+ +\S+ +\S+ (.+)$",
-                                                readelf("--symbols", "--demangle", symbols), re.M):
+    for address, size, kind, name in re.findall(r" ([0-9a-f]{16}) +(\d+) (FUNC|OBJECT) +\S+ +\S+ +\S+ (.+)$", table, re.M):
         named[int(address, 16)] = (int(size), kind, re.sub(r"\(.*", "", name.replace("(anonymous namespace)::", "")))
-    # See the layout in build.sh: what is hot stands before the first constants of the code's section, and so do these.
-    text = sections[".text"][0]
-    hot_end = max(address for address, (_, kind, _) in named.items()
-                  if kind == "OBJECT" and address < sections[".rodata"][0])
+    # See the layout in build.sh.
+    hot_end = int(re.search(r" ([0-9a-f]{16}) .* hot_end$", table, re.M)[1], 16)
 
     groups = {"headers": [(headers["Size of this header"], "of the file"),
                           (headers["Size of program headers"] * headers["Number of program headers"], "of the segments")],
               "hot code": [], "hot constants": [], "cold code": [], "constants": []}
     for address, (size, kind, name) in named.items():
-        is_hot = text <= address <= hot_end
+        is_hot = address < hot_end
         group = ("hot " if is_hot else "cold " if kind == "FUNC" else "") + ("code" if kind == "FUNC" else "constants")
         groups[group].append((size, name))
     for section, group, description in ((".text", "hot constants", "(vectors, padding)"),
