@@ -1,5 +1,5 @@
 # Names for tasks; build.sh owns how the server is built.
-.PHONY: all test container fuzz crosscheck soak bench chart count size asm lint clean
+.PHONY: all test container fuzz crosscheck soak bench chart count size asm man lint clean
 
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 600
@@ -66,11 +66,16 @@ size: server
 asm: server
 	objdump --disassemble --demangle --source --no-show-raw-insn server.debug
 
+# The manual page, to be looked at with man --local-file.
+man: server
+	mkdir --parents .man
+	test/man.sh >.man/mote.8
+
 lint:
-	shellcheck build.sh .ci/run test/arena.sh test/boot.sh test/helper.bash test/*.bats
+	shellcheck build.sh .ci/run test/arena.sh test/boot.sh test/man.sh test/helper.bash test/*.bats
 	clang-format --dry-run --Werror server.cpp test/fuzz.cpp test/kernel.cpp test/scans.cpp
 	clang-tidy --quiet server.cpp -- -std=c++20 -ffreestanding -march=x86-64-v2
 
 clean:
 	rm --force server server.debug
-	rm --force --recursive .fuzz .cross .boot
+	rm --force --recursive .fuzz .cross .boot .man
