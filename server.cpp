@@ -102,6 +102,7 @@ enum class Sys : long {
     setsockopt = 54,
     clone = 56,
     fcntl = 72,
+    umask = 95,
     geteuid = 107,
     setgroups = 116,
     setresuid = 117,
@@ -153,6 +154,7 @@ enum class Sys : long {
     setresuid = 147,
     setresgid = 149,
     setgroups = 159,
+    umask = 166,
     prctl = 167,
     getpid = 172,
     geteuid = 175,
@@ -366,13 +368,13 @@ asm(".globl _start\n"
 #endif
 
 // The kernel's constants, by its names and in its headers' groups.
-constexpr long EINTR = 4, EAGAIN = 11, EINVAL = 22, EMFILE = 24, ENOBUFS = 105;
+constexpr long EINTR = 4, EAGAIN = 11, EINVAL = 22, EMFILE = 24, EOPNOTSUPP = 95, ENOBUFS = 105;
 constexpr int AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, F_SETFL = 4, O_NONBLOCK = 04000;
 constexpr int SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000;
 constexpr int SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_LINGER = 13, SO_REUSEPORT = 15;
 constexpr int IPPROTO_IP = 0, IP_MINTTL = 21, IPPROTO_TCP = 6, TCP_NODELAY = 1;
 constexpr int IPPROTO_IPV6 = 41, IPV6_V6ONLY = 26, IPV6_MINHOPCOUNT = 73;
-constexpr int MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000, SHUT_WR = 1;
+constexpr int MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000, SHUT_RD = 0, SHUT_WR = 1;
 constexpr uint32_t EPOLLIN = 0x1, EPOLLPRI = 0x2, EPOLLOUT = 0x4, EPOLLRDHUP = 0x2000;
 constexpr uint32_t EPOLLEXCLUSIVE = 1u << 28, EPOLLET = 1u << 31;
 constexpr int EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3;
@@ -393,6 +395,14 @@ struct sockaddr_inet {  // struct sockaddr_in or sockaddr_in6
     uint8_t ipv4[4];  // where an IPv6 address has its flow information
     uint8_t ipv6[16];
     uint32_t scope;
+};
+struct sockaddr_un {
+    uint16_t family;
+    char path[108];
+};
+union sockaddr_any {
+    sockaddr_un local;
+    sockaddr_inet inet;
 };
 struct timespec {
     int64_t tv_sec;
@@ -474,8 +484,8 @@ struct Word {
     return trap(Sys::setsockopt, socket, level, option, address(values), sizeof values);
 }
 // The family decides how much of `to` is looked at.
-[[nodiscard]] inline long bind(long socket, const sockaddr_inet &to) {
-    return trap(Sys::bind, socket, address(&to), sizeof to);
+[[nodiscard]] inline long bind(long socket, const sockaddr_any &to) {
+    return trap(Sys::bind, socket, address(&to), sizeof to.local);
 }
 // `data` comes back with every event of `descriptor`; here it is always the descriptor itself.
 [[nodiscard, gnu::always_inline]] inline long epoll_ctl(int epoll, int operation, long descriptor, uint32_t events) {
@@ -514,6 +524,7 @@ struct Word {
 [[nodiscard, gnu::cold, gnu::noinline]] long wait_for_signal(sigset signals, const timespec *limit) {
     return trap(Sys::rt_sigtimedwait, address(&signals), 0, address(limit), sizeof signals);
 }
+inline long umask(long mode) { return trap(Sys::umask, mode); }
 [[nodiscard]] inline long getpid() { return trap(Sys::getpid, unused().value); }
 [[nodiscard]] inline uint32_t geteuid() { return uint32_t(trap(Sys::geteuid, unused().value)); }
 [[nodiscard, gnu::noinline]] long prctl(int option, long value) { return trap(Sys::prctl, option, value, 0, 0, 0); }
@@ -741,13 +752,11 @@ static_assert(sizeof(Vector) <= overread);
     return uint8_t(*at) <= ' ' ? skip(Class::white, at) : at;
 }
 
-// The value of a hexadecimal digit, or more than 15; the second one is for rare paths, which share its code.
+// The value of a hexadecimal digit, or more than 15.
 [[nodiscard, gnu::always_inline]] constexpr uint32_t hex_value(char byte) {
     const uint32_t digit = uint32_t(byte) - '0', letter = (uint32_t(byte) | 0x20) - 'a';
     return digit <= 9 ? digit : letter <= 5 ? letter + 10 : UINT32_MAX;
 }
-
-[[nodiscard, gnu::cold, gnu::noinline]] uint32_t rare_hex_value(char byte) { return hex_value(byte); }
 
 // Texts that are only looked up on rare paths stand one behind the other, each ended by NUL, and so is the list: that
 // costs no table of addresses. (Unaligned, or a compiler may put padding before it.) Text `index` of such a list.
@@ -820,8 +829,8 @@ constexpr size_t text_limit = 255;
 // Writes `form`, in which each "$" stands for the text and each "#" for the number that comes next in the words.
 // Returns the end.
 [[gnu::cold, gnu::noinline]] char *compose(char *at, const char *form, Word a = unused(), Word b = unused(),
-                                           Word c = unused(), Word d = unused()) {
-    const Word words[] = {a, b, c, d};
+                                           Word c = unused()) {
+    const Word words[] = {a, b, c};
     const Word *word = words;
     char digits[digits_limit + 1];
     digits[digits_limit] = '\0';
@@ -1399,7 +1408,7 @@ static_assert(chunk_steps_are_in_order(), "the states from size_start on have st
     content.state = step->to;
     bool is_overhead = content.state >= At::extension_gap;
     if (content.state == At::size) {
-        content.left = content.left * 16 + rare_hex_value(*at);
+        content.left = content.left * 16 + hex_value(*at);
         if (content.left > content.budget) return refuse(Status::content_too_large);
         is_overhead = content.left == 0 && from != At::size_start;  // leading zeros have no other bound
     }
@@ -1950,7 +1959,7 @@ struct Process {
     int last_listener;         // the workers' listeners have been made one behind the other
     uint32_t running_workers;  // those that have not drained yet; atomic, relaxed: it tells of nothing but itself
     bool is_sandboxed;
-    bool is_inherited;  // the listener is not ours alone
+    bool is_inherited;  // the listener may be another server's, too
 };
 
 // All that a worker works with, laid out once and never moved. The kernel maps it zeroed, page by page on first use.
@@ -2370,10 +2379,10 @@ void put_head(char *at, uint64_t now) {
 }
 
 // From now on the socket drops what has less than this many hops left. (Neither call can fail on a socket that has that
-// version of IP.)
-[[gnu::cold, gnu::noinline]] void drop_by_hops(long socket, int smallest) {
-    (void)setsockopt(socket, IPPROTO_IP, IP_MINTTL, smallest);
+// version of IP.) Returns what the call for IPv4 returns, which sockets of IPv6 know as well.
+[[gnu::cold, gnu::noinline]] long drop_by_hops(long socket, int smallest) {
     (void)setsockopt(socket, IPPROTO_IPV6, IPV6_MINHOPCOUNT, smallest);
+    return setsockopt(socket, IPPROTO_IP, IP_MINTTL, smallest);
 }
 
 // Accepts all waiting connections. Returns whether there are none left.
@@ -2394,7 +2403,7 @@ inline bool accept_connections(Worker &worker) {
             continue;
         }
         if (worker.drain_ticks != 0) [[unlikely]]
-            drop_by_hops(socket, 0);                          // see drain()
+            (void)drop_by_hops(socket, 0);                    // see drain()
         Connection &connection = worker.connections[socket];  // as an earlier one has left it; it has no block
         enter(worker, connection, Connection::State::accepted);
         connection.content.state = Content::State::none;
@@ -2409,9 +2418,11 @@ inline bool accept_connections(Worker &worker) {
 // dropped: its sender repeats it after a second and then finds the port's next owner, or none. (A connection that is
 // still in the queue of a listener when that is closed is reset.) What drops it is the smallest TTL that the listener
 // takes, which no peer's SYN has, and which does not apply to the end of a handshake; a socket filter would need a
-// capability. An accepted socket inherits it, and what it has dropped until then is sent again soon.
+// capability. An accepted socket inherits it, and what it has dropped until then is sent again soon. A Unix socket has no
+// hops: it refuses new connections at once, and keeps those in its queue.
 [[gnu::cold]] void drain(Worker &worker) {
-    if (!worker.process->is_inherited) drop_by_hops(worker.listener, 255);
+    if (!worker.process->is_inherited && drop_by_hops(worker.listener, 255) == -EOPNOTSUPP)
+        (void)shutdown(worker.listener, SHUT_RD);
     worker.drain_ticks = 1;
 }
 
@@ -2455,7 +2466,7 @@ inline bool accept_connections(Worker &worker) {
     return 0;
 }
 
-[[noreturn, gnu::hot]] void run_worker(Worker &worker) {
+[[noreturn, gnu::hot, gnu::noinline]] void run_worker(Worker &worker) {
     for (;;) {
         const epoll_event *event = worker.events;
         // On an error, which can only be EINTR, there are none.
@@ -2485,7 +2496,7 @@ inline bool accept_connections(Worker &worker) {
 
 // The options, one a line: what --help prints, and where arguments are looked up.
 alignas(1) constexpr char help_text[] = "mote " MOTE_VERSION "\n"
-                                        "-a, --address A   IPv4 or IPv6 (default: both)\n"
+                                        "-a, --address A   IPv4, IPv6 or unix:PATH (default: any IP)\n"
                                         "-p, --port N      TCP port, 0: any (default: 8080)\n"
                                         "-t, --threads N   workers (default: one per CPU)\n"
                                         "    --user UID    user to become (root: 65534)\n"
@@ -2494,23 +2505,24 @@ alignas(1) constexpr char help_text[] = "mote " MOTE_VERSION "\n"
                                         "-h, --help        this text\n"
                                         "-V, --version     the version\n";
 
-// Prints `form` as compose() fills it in.
-[[gnu::cold, gnu::noinline]] void print(int descriptor, const char *form, Word a = unused(), Word b = unused(),
-                                        Word c = unused(), Word d = unused()) {
-    char line[sizeof help_text + 4 * text_limit];
-    char *const end = compose(line, form, a, b, c, d);
-    (void)write(descriptor, line, size_t(end - line));  // nobody is left to tell if it fails
+// Prints `form` as compose() fills it in, to standard error.
+constexpr size_t form_limit = 100;
+[[gnu::cold, gnu::noinline]] void print(const char *form, Word a = unused(), Word b = unused(), Word c = unused()) {
+    char line[form_limit + 3 * text_limit];
+    char *const end = compose(line, form, a, b, c);
+    (void)write(2, line, size_t(end - line));  // nobody is left to tell if it fails
 }
 
 // The kernel's reasons that a start can meet, in words; the rest are told by number.
 alignas(1) constexpr char reasons[] = "\1Operation not permitted\0"
+                                      "\2No such file or directory\0"
                                       "\13Resource temporarily unavailable\0"
                                       "\14Cannot allocate memory\0"
                                       "\15Permission denied\0"
                                       "\30Too many open files\0"
                                       "\142Address already in use\0";
 
-// The system calls that must succeed, in the form of compose(), whose number is the port.
+// The system calls that must succeed, in the form of compose(), whose text is the address.
 struct NamedCall {
     Sys call;
     Bytes name;
@@ -2518,7 +2530,7 @@ struct NamedCall {
 constexpr NamedCall named_calls[] = {
     {Sys::mmap, "mmap"_b},
     {Sys::socket, "socket"_b},
-    {Sys::bind, "bind to port #"_b},
+    {Sys::bind, "bind to $"_b},
     {Sys::listen, "listen"_b},
     {Sys::getsockname, "getsockname"_b},
     {Sys::dup, "dup"_b},
@@ -2567,12 +2579,12 @@ constexpr auto call_names = [] {  // in the form of `reasons`
     return texts;
 }
 
-// Ends the program because `call` has answered `result`; only bind is about a port.
-[[noreturn, gnu::cold, gnu::noinline]] void end_on_failure(Sys call, long result, Word port = unused()) {
+// Ends the program because `call` has answered `result`; only bind is about an address.
+[[noreturn, gnu::cold, gnu::noinline]] void end_on_failure(Sys call, long result, Word address_name = unused()) {
     const long error = -result;
-    char what[call_names_size() + digits_limit];
-    *compose(what, find_key(call_names.text, char(call)), port) = '\0';
-    print(2, "mote: $: $ (errno #)\n", what, find_key(reasons, char(error)), error);
+    char what[call_names_size() + text_limit];
+    *compose(what, find_key(call_names.text, char(call)), address_name) = '\0';
+    print("mote: $: $ (errno #)\n", what, find_key(reasons, char(error)), error);
     exit_group(1);
 }
 
@@ -2584,7 +2596,7 @@ constexpr auto call_names = [] {  // in the form of `reasons`
 }
 
 [[noreturn, gnu::cold, gnu::noinline]] void end_on_bad_argument(const char *problem, const char *argument) {
-    print(2, "mote: $$ (see --help)\n", problem, argument);
+    print("mote: $$ (see --help)\n", problem, argument);
     exit_group(2);
 }
 
@@ -2638,7 +2650,8 @@ struct Digits {
         const size_t option = find_option(argument);
         if (option >= size_t(Option::help)) {
             if (option == size_t(Option::unknown)) end_on_bad_argument("unknown argument: ", argument);
-            print(1, option == size_t(Option::help) ? help_text : "mote " MOTE_VERSION "\n");
+            constexpr size_t version_size = sizeof "mote " MOTE_VERSION "\n" - 1;
+            (void)write(1, help_text, option == size_t(Option::help) ? sizeof help_text - 1 : version_size);
             exit_group(0);
         }
         long &value = options.values[option];
@@ -2672,7 +2685,7 @@ void raise_descriptor_limit() {
     }
 }
 
-// Takes an IPv6 address (RFC 4291 section 2.2, forms 1 and 2). What is 0 is to be 0 already.
+// Takes an IPv6 address (RFC 4291 section 2.2, forms 1 and 2). What `to` points to is to be 0 already.
 [[nodiscard, gnu::cold]] bool take_ipv6(const char *at, uint8_t *to) {
     uint8_t *end = to + 16, *gap = nullptr;  // where "::" stands
     for (;;) {
@@ -2703,31 +2716,36 @@ void raise_descriptor_limit() {
     return true;
 }
 
-// Takes an address, or without one both versions of IP, or the only one that there is. Returns its text.
-[[nodiscard, gnu::cold, gnu::noinline]] const char *take_address(const char *text, sockaddr_inet &to) {
+// Takes an address, or without one both versions of IP, or the only one that there is. Returns its text. What `to` has
+// for the address itself is to be 0 already.
+[[nodiscard, gnu::cold, gnu::noinline]] const char *take_address(const char *text, sockaddr_any &to) {
     if (text == nullptr) text = trap(Sys::socket, AF_INET6, SOCK_STREAM, 0) < 0 ? "0.0.0.0" : "::";
-    to.family = AF_INET6;
-    if (take_ipv6(text, to.ipv6)) return text;
-    to.family = AF_INET;
-    if (!take_ipv4(text, to.ipv4)) end_on_bad_argument("not an address: ", text);
+    const Taken scheme = take_form(text, "unix:", '\0');
+    to.inet.family = AF_INET6;
+    if (scheme.parse == Parse::complete && bytes_of(scheme.at).size - 1 < sizeof to.local.path - 1) {
+        to.local.family = AF_UNIX;
+        put_text(to.local.path, scheme.at);
+    } else if (!take_ipv6(text, to.inet.ipv6)) {
+        to.inet.family = AF_INET;
+        if (!take_ipv4(text, to.inet.ipv4)) end_on_bad_argument("not an address: ", text);
+    }
     return text;
 }
 
-// A listener. The first one is bound without SO_REUSEPORT, so that it fails on a port that other servers with that option
+// A listener, or the reason why it could not be bound, as -errno. The first one is bound without SO_REUSEPORT, so that it fails on a port that other servers with that option
 // have, and gets the option afterwards, so that the other workers can join. (Two servers that start in the same instant
 // may still share a port: neither listens yet when the other one binds.)
-[[nodiscard, gnu::cold, gnu::noinline]] int make_listener(const sockaddr_inet &at, int joins) {
-    const long listener = must(Sys::socket, at.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+[[nodiscard, gnu::cold, gnu::noinline]] long make_listener(const sockaddr_any &at, int joins) {
+    const long listener = must(Sys::socket, at.inet.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     // None of these can fail where it means anything.
     (void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, 1);
     (void)setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, 1);  // accepted sockets inherit it
     (void)setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, 0);
     (void)setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, joins);
-    if (const long result = bind(listener, at); result < 0)
-        end_on_failure(Sys::bind, result, __builtin_bswap16(at.port));
+    if (const long result = bind(listener, at); result < 0) return result;
     (void)setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, 1);
     must(Sys::listen, listener, listen_backlog);
-    return int(listener);
+    return listener;
 }
 
 // Whether the environment says that descriptor 3 is a listener for this process (sd_listen_fds(3)).
@@ -2758,7 +2776,7 @@ void raise_descriptor_limit() {
 
 // Gives up what is not needed any more, once the listeners are bound. In the kernel all this belongs to a thread, and the
 // threads that are started from now on inherit it.
-[[gnu::cold]] void give_up_privileges(uint32_t user, bool has_sandbox) {
+[[gnu::cold, gnu::noinline]] void give_up_privileges(uint32_t user, bool has_sandbox) {
     if (user == 0 && has_sandbox && geteuid() == 0) user = nobody;
     if (user != 0) {
         must(Sys::setgroups, 0);
@@ -2870,11 +2888,14 @@ constexpr CallFilter call_filter = [] {
 void start(const char *const *stack) {
     const Options options = take_options(stack + 2);
     const bool is_inherited = inherits_listener(stack + *reinterpret_cast<const long *>(stack) + 2);
-    sockaddr_inet at{0, __builtin_bswap16(uint16_t(options[Option::port])), {}, {}, 0};
+    long shared = is_inherited ? 3 : 0;  // the listener of all workers, or 0 as long as each is to get its own
+    sockaddr_any at{};
+    at.inet.port = __builtin_bswap16(uint16_t(options[Option::port]));
     const char *text = "descriptor 3";
     if (is_inherited) must(Sys::fcntl, 3, F_SETFL, O_NONBLOCK);
     else text = take_address(reinterpret_cast<const char *>(options[Option::address]), at);
     (void)close_from(3 + is_inherited);  // what was inherited by accident; before Linux 5.9 it just stays open
+    (void)umask(0);                      // who may open the folder of a Unix socket may connect
     raise_descriptor_limit();
     cpu_set allowed{};
     must(Sys::sched_getaffinity, 0, sizeof allowed, &allowed);
@@ -2896,13 +2917,21 @@ void start(const char *const *stack) {
     // The order to stop is a timer that every worker watches in its copy of the descriptor table.
     const int stop = make_timer();
     Worker *const end = workers + count;
+    char name[text_limit + sizeof " port #" + digits_limit];  // of the address
     int joins = int(options[Option::reuse_port]);
     for (Worker *worker = workers; worker != end; worker++, joins = true) {
-        worker->listener = is_inherited ? int(must(Sys::dup, 3)) : make_listener(at, joins);
+        const long listener = shared != 0 ? must(Sys::dup, shared) : make_listener(at, joins);
         uint32_t room = sizeof at;
-        must(Sys::getsockname, worker->listener, &at, &room);  // which port it is
+        if (listener >= 0) must(Sys::getsockname, listener, &at, &room);  // which port it is
+        const char *form = "$ port #";
+        if (at.inet.family == AF_UNIX) {
+            form = "$";
+            shared = listener;  // nobody can join at a path
+        }
+        *compose(name, form, text, __builtin_bswap16(at.inet.port)) = '\0';
+        if (listener < 0) end_on_failure(Sys::bind, listener, name);
+        worker->listener = int(listener);
     }
-    const uint16_t port = at.family == AF_UNIX ? 0 : __builtin_bswap16(at.port);
     Process process{stop, end[-1].listener, uint32_t(count), options[Option::no_sandbox] == 0, is_inherited};
     give_up_privileges(uint32_t(options[Option::user]), process.is_sandboxed);
     size_t cpu = 8 * sizeof allowed - 1;
@@ -2912,10 +2941,10 @@ void start(const char *const *stack) {
         start_worker(*worker, cpu);
     }
 
-    print(2, "mote " MOTE_VERSION " listening on $ port # with # worker$\n", text, port, count, count == 1 ? "" : "s");
+    print("mote " MOTE_VERSION " listening on $ with # worker$\n", name, count, count == 1 ? "" : "s");
     if (process.is_sandboxed)
         if (const long result = filter_calls(); result < 0)
-            print(2, "mote: system calls not filtered (errno #)\n", -result);
+            print("mote: system calls not filtered (errno #)\n", -result);
     for (;;) {
         const long signal = wait_for_signal(signals, nullptr);
         if (signal == SIGUSR1) print_statistics(workers, end);

@@ -130,7 +130,7 @@ PYTHON
   stop_server
   wait_until grep --quiet '+++ exited with 0 +++' "$trace"
   # From the first accept4 on, for before it the server only starts, until it begins to end.
-  sed --quiet '/IP_MINTTL/q; /accept4(/,$p' "$trace" >"$trace.serving"
+  sed --quiet '/IPV6_MINHOPCOUNT/q; /accept4(/,$p' "$trace" >"$trace.serving"
   count() { grep --count "^[0-9]* *$1(.*= [0-9]" "$trace.serving"; }
   [[ $(count recvfrom) == 1000 ]] || fail "recvfrom: $(count recvfrom)"
   [[ $(count sendto) == 1000 ]] || fail "sendto: $(count sendto)"

@@ -38,6 +38,7 @@ constexpr auto audit_arch = AUDIT_ARCH;
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <time.h>
 
 // Three instructions have names of their own, put together from the headers'.
@@ -73,6 +74,9 @@ MEMBER(sockaddr_inet, scope, ::sockaddr_in6, sin6_scope_id);
 MEMBER(sockaddr_inet, family, ::sockaddr_in, sin_family);
 MEMBER(sockaddr_inet, port, ::sockaddr_in, sin_port);
 MEMBER(sockaddr_inet, ipv4, ::sockaddr_in, sin_addr);
+SIZE(sockaddr_un, ::sockaddr_un);
+MEMBER(sockaddr_un, family, ::sockaddr_un, sun_family);
+MEMBER(sockaddr_un, path, ::sockaddr_un, sun_path);
 SIZE(timespec, ::timespec);
 MEMBER(timespec, tv_sec, ::timespec, tv_sec);
 MEMBER(timespec, tv_nsec, ::timespec, tv_nsec);

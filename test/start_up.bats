@@ -161,7 +161,7 @@ PYTHON
 @test "a port in use is one line and status 1" {
   start_server
   run -1 --separate-stderr timeout 10 "${server[@]}" --port "$server_port"
-  [[ -z $output && $stderr == "mote: bind to port $server_port: Address already in use (errno 98)" ]] || fail "$stderr"
+  [[ -z $output && $stderr == "mote: bind to :: port $server_port: Address already in use (errno 98)" ]] || fail "$stderr"
 }
 
 @test "a port that was in use a moment ago can be used again" {
@@ -234,6 +234,113 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
   start_server --threads 2 -a ::1
   answers_on '[::1]'
   run ! answers_on 127.0.0.1
+}
+
+@test "--address unix:PATH listens at a path, and nowhere else" {
+  local path=$BATS_TEST_TMPDIR/socket
+  start_server --threads 2 --address "unix:$path"
+  grep --quiet " listening on unix:$path with 2 workers$" "$server_log"
+  [[ $(stat --format=%A "$path") == srwxrwxrwx ]] # who may open the folder may connect
+  run ! answers_on 127.0.0.1
+  PYTHONPATH=$root/test run -0 python3 - "$path" <<'PYTHON'
+import socket, sys, threading
+from peers import LAST, Answers, abort, number
+
+def connect():
+    peer = socket.socket(socket.AF_UNIX)
+    peer.settimeout(15)
+    peer.connect(sys.argv[1])
+    return peer
+
+# More than both sides' buffers hold, read when all of it has been sent, and then the end.
+peer = connect()
+peer.setblocking(False)
+sent, stream = 0, b"".join(map(number, range(50_000))) + LAST
+try:
+    while sent < len(stream):
+        sent += peer.send(stream[sent:])
+except BlockingIOError:
+    pass
+assert 0 < sent < len(stream), sent
+peer.settimeout(15)
+answers = Answers(peer)
+sender = threading.Thread(target=peer.sendall, args=(stream[sent:],))
+sender.start()
+for n in range(50_000):
+    status, _, content = answers.next()
+    assert (status, content) == (200, b"%d" % n), (n, status, content)
+assert answers.next()[2] == b"ok" and answers.next() is None
+sender.join()
+
+for _ in range(50):
+    abort(connect())
+whole = b"POST /baseline11?a=20 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n22\r\n0\r\n\r\n"
+peers = [connect() for _ in range(20)]
+for byte in whole:
+    for peer in peers:
+        peer.sendall(bytes([byte]))
+for peer in peers:
+    peer.shutdown(socket.SHUT_WR)
+    answers = Answers(peer)
+    assert answers.next()[2] == b"42" and answers.next() is None
+PYTHON
+}
+
+@test "at a path, a server that is stopped answers everybody whom it lets in" {
+  local path=$BATS_TEST_TMPDIR/socket
+  start_server --threads 2 --address "unix:$path"
+  PYTHONPATH=$root/test run -0 python3 - "$path" "$server_pid" <<'PYTHON'
+import os, signal, socket, sys, threading
+from peers import LAST, Answers
+
+answered = refused = 0
+def keep_asking():
+    """New connections, one behind the other, until there are none any more."""
+    global answered, refused
+    while True:
+        peer = socket.socket(socket.AF_UNIX)
+        peer.settimeout(15)
+        try:
+            peer.connect(sys.argv[1])
+        except ConnectionRefusedError:
+            refused += 1
+            return
+        peer.sendall(LAST)
+        assert Answers(peer).next()[2] == b"ok"
+        answered += 1
+        if answered == 2000:
+            os.kill(int(sys.argv[2]), signal.SIGTERM)
+
+askers = [threading.Thread(target=keep_asking) for _ in range(8)]
+for asker in askers:
+    asker.start()
+for asker in askers:
+    asker.join()
+assert refused == 8
+assert 2000 <= answered < 2500, answered  # at once: in the quarter of a second that others have there would be thousands
+PYTHON
+  await_end 2
+}
+
+@test "a path that is in use, missing or too long is one line" {
+  local path=$BATS_TEST_TMPDIR/socket
+  start_server --threads 1 --address "unix:$path"
+  run -1 --separate-stderr timeout 10 "${server[@]}" --address "unix:$path"
+  [[ -z $output && $stderr == "mote: bind to unix:$path: Address already in use (errno 98)" ]] || fail "$stderr"
+  run -1 --separate-stderr timeout 10 "${server[@]}" --address "unix:$path.missing/socket"
+  [[ -z $output && $stderr == "mote: bind to unix:$path.missing/socket: No such file or directory (errno 2)" ]] ||
+    fail "$stderr"
+  cd "$BATS_TEST_TMPDIR"
+  local longest
+  printf -v longest '%107s' ''
+  longest=${longest// /x}
+  for path in '' "${longest}x"; do
+    run -2 --separate-stderr timeout 10 "${server[@]}" --address "unix:$path"
+    [[ -z $output && $stderr == "mote: not an address: unix:$path (see --help)" ]] || fail "$stderr"
+  done
+  stop_server
+  start_server --threads 1 --address "unix:$longest"
+  [[ $(curl --silent --max-time 5 --unix-socket "$longest" http://mote/pipeline) == ok ]]
 }
 
 @test "--port 0 takes a free port, and the start says which" {
@@ -320,7 +427,7 @@ listener = socket.socket(socket.AF_UNIX)
 listener.bind(path)
 listener.listen(100)
 pid, said = start(listener)
-assert " listening on descriptor 3 port 0 with 3 workers" in said, said
+assert " listening on descriptor 3 with 3 workers" in said, said
 assert all(is_answered(connect(path)) for _ in range(50))
 end(pid)
 
@@ -345,7 +452,7 @@ PYTHON
 
 @test "without --port it is 8080" {
   run timeout 1 "${server[@]}"
-  [[ $output == *' listening on :: port 8080 '* || $output == *'bind to port 8080: Address already in use'* ]] ||
+  [[ $output == *' listening on :: port 8080 '* || $output == *'bind to :: port 8080: Address already in use'* ]] ||
     fail "$output"
 }
 
