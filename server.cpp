@@ -856,8 +856,8 @@ struct [[gnu::packed]] Integer {
     State state;
 
     [[gnu::hot, gnu::noinline]] void take(Bytes piece) {
-        for (size_t i = 0; i < piece.size; i++) {
-            const unsigned digit = unsigned(piece.data[i]) - '0';
+        for (const char *at = piece.data, *const end = at + piece.size; at != end; at++) {
+            const unsigned digit = unsigned(*at) - '0';
             if (digit <= 9 && state <= State::negative_digits) [[likely]] {
                 state = State(uint8_t(state) | uint8_t(State::digits));
                 const bool is_negative = (uint8_t(state) & 1) != 0;
@@ -869,7 +869,7 @@ struct [[gnu::packed]] Integer {
                 }
                 state = State::not_an_integer;
             } else {
-                state = behind_other(state, piece.data[i]);
+                state = behind_other(state, *at);
             }
             if (state == State::not_an_integer) value = 0;
         }
@@ -1436,14 +1436,14 @@ static_assert(chunk_steps_are_in_order(), "the states from size_start on have st
         at += 2;
     }
     if (content.state != At::size_start) return at;
-    if (stands_at(at, "0\r\n\r\n")) {
+    if (*at == '0') {
+        if (!stands_at(at, "0\r\n\r\n")) return at;
         content.state = At::none;
         return at + 5;
     }
     uint32_t size = 0;
     const char *end = at;
-    if (*at != '0')
-        for (uint32_t digit; size <= content.budget && (digit = hex_value(*end)) <= 15; end++) size = size * 16 + digit;
+    for (uint32_t digit; size <= content.budget && (digit = hex_value(*end)) <= 15; end++) size = size * 16 + digit;
     if (size == 0 || size > content.budget || !stands_at(end, "\r\n")) return at;
     content.budget -= size;
     content.left = size;
@@ -1461,8 +1461,14 @@ template <typename TakePiece>
             cursor.at += size;
             content.left -= uint32_t(size);
             if (content.left != 0) return Parse::incomplete;
-            content.state = content.state == Content::State::data ? Content::State::data_cr : Content::State::none;
-        } else if (const char *const at = skip_common_chunk_bytes(content, cursor.at); at != cursor.at) [[likely]] {
+            if (content.state == Content::State::length) {
+                content.state = Content::State::none;
+                return Parse::complete;
+            }
+            content.state = Content::State::data_cr;
+            continue;
+        }
+        if (const char *const at = skip_common_chunk_bytes(content, cursor.at); at != cursor.at) [[likely]] {
             cursor.at = at;
         } else {
             const Parse parse = take_chunk_byte(content, cursor.at);
@@ -1610,18 +1616,22 @@ struct Answer {
     [[gnu::hot]] void integer(uint64_t value) {
         char digits[1 + 2 * digits_limit];  // "-", the digits, and what is copied beyond them
         char *const end = digits + 1 + digits_limit;
-        const bool is_negative = int64_t(value) < 0;
-        char *begin = put_digits(end, is_negative ? -value : value);
-        if (is_negative) *--begin = '-';
+        char *begin;
+        if (int64_t(value) < 0) [[unlikely]] {
+            begin = put_digits(end, -value);
+            *--begin = '-';
+        } else {
+            begin = put_digits(end, value);
+        }
         const size_t size = size_t(end - begin);
         char *to = at + head_size;
-        size_t ones = size;
+        size_t ones = size + '0';
         if (size >= 10) [[unlikely]] {
             const size_t tens = size >= 20 ? 2 : 1;  // a division takes longer
             *to++ = char('0' + tens);
             ones -= tens * 10;
         }
-        *to++ = char('0' + ones);
+        *to++ = char(ones);
         to = put(to, "\r\n\r\n");
         copy<digits_limit>(to, begin);
         at = to + size;
@@ -1681,16 +1691,18 @@ void answer_ok(const Exchange &, Answer &answer) { answer.text<"ok">(); }
 
 // Adds up all integers that are the value of a "name=value" in the query, behind which a space stands.
 [[gnu::hot]] void add_query(Exchange &exchange, Bytes query) {
-    for (const char *at = query.data; *at != ' ';) {
-        if (*at++ != '=') continue;
-        const char *const value = at;
+    const char *at = query.data - 1;
+    do {
+        while (*++at != '=')
+            if (*at == ' ') return;
+        const char *const value = ++at;
         uint64_t number = 0;
         for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++) number = number * 10 + digit;
         const bool is_natural = (*at == '&' || *at == ' ') && size_t(at - value) < digits_limit - 1;
         if (is_natural) [[likely]]
             exchange.sum += number;
         else at = add_value(exchange, value);
-    }
+    } while (*at != ' ');
 }
 
 void take_addend(Exchange &exchange, Bytes piece) { exchange.integer.take(piece); }
