@@ -1,20 +1,20 @@
 // mote - an HTTP/1.1 origin server in one freestanding file.
 //
-// It serves a handful of routes (section 6) over keep-alive, pipelined connections, tens of thousands of them, and
+// It serves a handful of routes (section 5) over keep-alive, pipelined connections, tens of thousands of them, and
 // needs nothing but a Linux kernel: no libc, no C++ library, no heap. It leaves out what a proxy in front of it does
 // better: TLS, HTTP/2, files, compression, logs.
 //
 // One worker thread a CPU, each with its own listener, epoll, descriptor table and buffers; workers share nothing.
 // A request's journey, from the bottom of this file to its top:
 //
-//   9. Start-up      reads the arguments, makes the listeners, starts the workers, waits for a signal
-//   8. Worker loop   epoll says readable: one recv into the worker's input buffer
-//   7. Connections   every complete request in it is answered into the output buffer, in order: one send
-//   6. Routes        which function answers which path, and what an answer looks like
-//   5. HTTP grammar  from bytes to a request head, a message framing, a piece of content
-//   4. Bytes, text   the words the grammar is written in
-//   3. Kernel        the system calls and how a thread starts
-//   2. Tunables      every number someone may want to change
+//   8. Start-up      reads the arguments, makes the listeners, starts the workers, waits for a signal
+//   7. Worker loop   epoll says readable: one recv into the worker's input buffer
+//   6. Connections   every complete request in it is answered into the output buffer, in order: one send
+//   5. Routes        which function answers which path, and what an answer looks like
+//   4. HTTP grammar  from bytes to a request head, a message framing, a piece of content
+//   3. Bytes, text   the words the grammar is written in
+//   2. Kernel        the system calls and how a thread starts
+//   1. Tunables      every number someone may want to change
 
 #include <stddef.h>
 #include <stdint.h>
@@ -42,7 +42,7 @@ constexpr size_t input_size = 32768;             // one recv; at least a whole h
 constexpr size_t output_size = 8 * 4096 - 2048;  // answers collected for one send
 constexpr size_t block_count = 256;              // a worker's blocks: connections with a partial head or held-up output
 constexpr size_t answer_content_limit = 256;     // the longest response content; raise it with the longest answer
-constexpr size_t answer_limit = answer_content_limit + 512;  // and a response head: checked in section 6
+constexpr size_t answer_limit = answer_content_limit + 512;  // and a response head: checked in section 5
 
 constexpr size_t method_limit = 32;                 // what follows a longer one is not looked at
 constexpr size_t request_line_limit = 8000;         // RFC 9112 section 3 recommends to support at least this
@@ -190,7 +190,7 @@ struct epoll_event {
 
 constexpr bool may_be_emulated = true;
 #else
-#error "this architecture has no block in section 3 yet"
+#error "this architecture has no block in section 2 yet"
 #endif
 
 #if defined(MOTE_HOSTED)  // a test that includes this file plays the kernel
