@@ -292,8 +292,8 @@ asm(".globl _start\n"
     return x0;
 }
 
-// As above: all registers but x0 and sp are inherited. (The order of clone's last two arguments is another one here, but
-// they are not read.)
+// As above: all registers but x0 and sp are inherited. (The order of clone's last two arguments is another one here,
+// but they are not read.)
 long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument) {
     register Sys x8 asm("x8") = Sys::clone;
     register unsigned long x0 asm("x0") = flags;
@@ -602,8 +602,8 @@ template <size_t size>
     return !differ<size - 1>(at, text);
 }
 
-// Whether `text` stands at `at` but for the case of letters. It is in lower case and at least eight bytes long. The last
-// word overlaps.
+// Whether `text` stands at `at` but for the case of letters. It is in lower case and at least eight bytes long. The
+// last word overlaps.
 [[nodiscard, gnu::always_inline]] inline bool stands_ignoring_case(const char *at, const char *text, size_t size) {
     const size_t last = size - sizeof(uint64_t);
     for (size_t i = 0;; i = i + sizeof(uint64_t) < last ? i + sizeof(uint64_t) : last) {
@@ -928,9 +928,9 @@ alignas(1) constexpr char status_texts[] = "200 OK\r\n\0"
 static_assert(text_count(method_names) == size_t(Method::unknown));
 static_assert(text_count(status_texts) == size_t(Status::version_not_supported));
 
-// What a parser answers. From `refused` on, the distance to it is the status of the refusal. Those of a head's parts say
-// `incomplete` at each byte that does not belong: conclude() asks whether that is the end of what has arrived.
-// (As wide as a register, for a compiler takes care of the rest of one.)
+// What a parser answers. From `refused` on, the distance to it is the status of the refusal. Those of a head's parts
+// say `incomplete` at each byte that does not belong: conclude() asks whether that is the end of what has arrived. (As
+// wide as a register, for a compiler takes care of the rest of one.)
 enum class Parse : size_t { complete, incomplete, empty_line, refused };
 constexpr Parse refuse(Status status) { return Parse(size_t(Parse::refused) + size_t(status)); }
 constexpr Status refusal(Parse parse) { return Status(size_t(parse) - size_t(Parse::refused)); }
@@ -969,8 +969,8 @@ struct Taken {
     Parse parse;
 };
 
-// The text of `form`, up to the first `end` behind its first byte, but for the case of letters that are small there, and
-// with any digit for a "#".
+// The text of `form`, up to the first `end` behind its first byte, but for the case of letters that are small there,
+// and with any digit for a "#".
 [[nodiscard, gnu::cold, gnu::noinline]] Taken take_form(const char *at, const char *form, char end) {
     do {
         char byte = *at;
@@ -1088,10 +1088,10 @@ struct Taken {
     return take_request_line(line, head);
 }
 
-// The fields that say something about the message's framing or the connection, as lines that are nearly always all there
-// is of them. But for Content-Length they are lists: the transfer codings in the order in which they were applied (RFC
-// 9112 section 6.1), the expectations (RFC 9110 section 10.1.1), and the options of the connection (RFC 9110 section
-// 7.6.1).
+// The fields that say something about the message's framing or the connection, as lines that are nearly always all
+// there is of them. But for Content-Length they are lists: the transfer codings in the order in which they were applied
+// (RFC 9112 section 6.1), the expectations (RFC 9110 section 10.1.1), and the options of the connection (RFC 9110
+// section 7.6.1).
 struct KnownLine {
     uint8_t facts;  // what the line says
     uint8_t other;  // what a line of that name says with any other element
@@ -1143,7 +1143,8 @@ constexpr auto known_lines = [] {
 }
 
 // What a line means that is not one of the above as it stands there, or that says it again. A list (RFC 9110 section
-// 5.6.1) may have empty elements, and may go on in another line. The bytes may be wrong, which is for the caller to find.
+// 5.6.1) may have empty elements, and may go on in another line. The bytes may be wrong, which is for the caller to
+// find.
 [[nodiscard, gnu::cold, gnu::noinline]] Taken take_list(const char *name, Head &head) {
     for (const uint8_t *line = known_lines.bytes; *line != 0; line += 3 + *line + 1) {
         const char *const text = reinterpret_cast<const char *>(line + 3);
@@ -1169,8 +1170,8 @@ constexpr auto known_lines = [] {
     return {name, Parse::complete};
 }
 
-// A field line of the message's framing or of the connection. Returns where its value ends; if it is not one of the above
-// as it stands there, its start, and has taken from it what matters.
+// A field line of the message's framing or of the connection. Returns where its value ends; if it is not one of the
+// above as it stands there, its start, and has taken from it what matters.
 [[nodiscard, gnu::hot, gnu::noinline]] Taken take_known_line(const char *name, Head &head) {
     for (const uint8_t *line = known_lines.bytes; *line != 0; line += 3 + *line + 1) {
         if (!stands_ignoring_case(name, reinterpret_cast<const char *>(line + 3), *line)) continue;
@@ -1550,9 +1551,9 @@ alignas(1) constexpr char counter_names[] = "open\0accepted\0requests\0bytes in\
 constexpr size_t counter_count = text_count(counter_names);
 static_assert(counter_count == size_t(Counter::exhausted) + 1);
 
-// Only their worker writes them, and the main thread reads them. The loads are atomic, relaxed: a counter tells of nothing
-// but itself. The addition is a plain one, since no other thread writes: an atomic store of the sum took 90 bytes more, and
-// an aligned word is stored whole on each architecture that there is a block for.
+// Only their worker writes them, and the main thread reads them. The loads are atomic, relaxed: a counter tells of
+// nothing but itself. The addition is a plain one, since no other thread writes: an atomic store of the sum took 90
+// bytes more, and an aligned word is stored whole on each architecture that there is a block for.
 struct Counters {
     uint64_t values[counter_count];
 
@@ -1563,7 +1564,7 @@ struct Counters {
 };
 
 // What answers need of their worker.
-struct Desk {
+struct AnswerContext {
     Counters counters;
     char head[head_size + 1];  // head_form with the Date of this second, and NUL
 };
@@ -1598,7 +1599,7 @@ template <Literal content> constexpr auto end_of_answer = [] {
 // a route head_form is there already.
 struct Answer {
     char *at;
-    Desk *desk;  // the worker's
+    AnswerContext *context;  // the worker's
 
     // A whole response that is the same each time: faster than the next one.
     template <Literal content> [[gnu::always_inline]] inline void text() {
@@ -1637,16 +1638,16 @@ struct Answer {
         at = to + size;
     }
 
-    // A whole response that no route gives, with an Allow field (RFC 9110 section 10.2.1) if there are `methods`, one bit
-    // each. An error has its reason as its content, so that a person sees something.
+    // A whole response that no route gives, with an Allow field (RFC 9110 section 10.2.1) if there are `methods`, one
+    // bit each. An error has its reason as its content, so that a person sees something.
     [[gnu::cold]] void status(Status status, unsigned methods) {
         const char *const reason = text_at(status_texts, size_t(status) - size_t(Status::options));
         const char *content = "";
         if (status != Status::options) {
             content = reason;
-            desk->counters.add(Counter(size_t(Counter::refused_4xx) + size_t(*reason - '4')));
+            context->counters.add(Counter(size_t(Counter::refused_4xx) + size_t(*reason - '4')));
         }
-        char *to = compose(at, "HTTP/1.1 $$#", reason, desk->head + status_line_size, bytes_of(content).size);
+        char *to = compose(at, "HTTP/1.1 $$#", reason, context->head + status_line_size, bytes_of(content).size);
         const char *form = "\r\nAllow: $";
         for (const char *name = method_names; methods != 0; name = text_at(name, 1), methods >>= 1) {
             if ((methods & 1) == 0) continue;
@@ -1891,7 +1892,7 @@ void take_piece(Exchange &exchange, Bytes piece) {
     char *const begin = answer.at;
     const bool is_plain = exchange.is_plain();
     if (is_plain || exchange.manner.status == Status::ok) [[likely]] {
-        copy<head_size>(answer.at, answer.desk->head);
+        copy<head_size>(answer.at, answer.context->head);
         visit_routes([&]<size_t index> {
             if (index != route_count - 1 && index != exchange.route) return false;  // the last row is what is left
             routes[index].answer(exchange, answer);
@@ -1987,7 +1988,7 @@ struct alignas(4096) Worker {
     uint8_t ticks;            // seconds, modulo 256
     bool shares_descriptors;  // where private descriptor tables cannot be had
     Process *process;
-    Desk desk;
+    AnswerContext context;
     alignas(64) epoll_event events[events_per_wait];
     uint8_t group_sizes[group_count];  // how many connections are open in each group of the table
     alignas(64) char input[input_size + overread];
@@ -2047,7 +2048,7 @@ void close_connection(Worker &worker, Connection &connection) {
     if (connection.may_have_block()) [[unlikely]]
         give_back_block(worker, connection);
     connection.state = Connection::State::closed;
-    worker.desk.counters.add(Counter::open, -uint64_t(1));
+    worker.context.counters.add(Counter::open, -uint64_t(1));
     const long socket = worker.socket_of(connection);
     worker.group_sizes[size_t(socket) / group_size]--;
     (void)close(socket);  // the descriptor is free whatever close answers
@@ -2138,9 +2139,9 @@ enum class Progress : size_t {
         if (sent != -EAGAIN && sent != -EINTR) return false;
         sent = 0;
     }
-    worker.desk.counters.add(Counter::bytes_out, size_t(sent));
+    worker.context.counters.add(Counter::bytes_out, size_t(sent));
     if (sent != long(size)) {
-        worker.desk.counters.add(Counter::stalled);
+        worker.context.counters.add(Counter::stalled);
         enter(worker, connection, is_last ? Connection::State::sending_last : Connection::State::sending);
         return hold_back(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), rest);
     }
@@ -2192,7 +2193,7 @@ enum class Progress : size_t {
         }
         if (worker.drain_ticks != 0 && cursor.at == cursor.end && is_drained) [[unlikely]]  // it is the last one
             connection.exchange.manner.persistence = Exchange::Persistence::close;
-        worker.desk.counters.add(Counter::requests);
+        worker.context.counters.add(Counter::requests);
         if (!answer_exchange(connection.exchange, answer))
             return cursor.at == cursor.end && is_drained && worker.drain_ticks == 0 ? Progress::to_end
                                                                                     : Progress::to_last;
@@ -2208,7 +2209,7 @@ enum class Progress : size_t {
     Cursor cursor{worker.input, worker.input + filled};
     worker.input[filled] = '\0';
     do {
-        Answer answer{worker.output, &worker.desk};
+        Answer answer{worker.output, &worker.context};
         const Progress progress = answer_requests(worker, connection, cursor, is_drained, answer);
         const size_t size = size_t(answer.at - worker.output);
         long sent = 0;
@@ -2220,7 +2221,7 @@ enum class Progress : size_t {
         }
         if (sent != long(size) || progress != Progress::all) [[unlikely]]
             return settle(worker, connection, {cursor.at, cursor.left()}, sent, size, progress);
-        worker.desk.counters.add(Counter::bytes_out, size);
+        worker.context.counters.add(Counter::bytes_out, size);
     } while (cursor.at != cursor.end);
     return true;
 }
@@ -2234,7 +2235,7 @@ enum class Progress : size_t {
         const long sent = send(socket, block.output + block.output_begin, left);
         if (sent == -EINTR) continue;
         if (sent < 0) return sent == -EAGAIN;
-        worker.desk.counters.add(Counter::bytes_out, size_t(sent));
+        worker.context.counters.add(Counter::bytes_out, size_t(sent));
         block.output_begin += uint32_t(sent);
     }
     const size_t size = take_back_input(worker, connection);
@@ -2251,7 +2252,7 @@ enum class Progress : size_t {
     const long got = recv(worker.socket_of(connection), worker.input + block.input_end, input_size - block.input_end);
     if (got <= 0) return got;
     const size_t kept = take_back_input(worker, connection);
-    worker.desk.counters.add(Counter::bytes_in, -kept);  // receive() counts them all
+    worker.context.counters.add(Counter::bytes_in, -kept);  // receive() counts them all
     return long(kept) + got;
 }
 
@@ -2271,7 +2272,7 @@ enum class Progress : size_t {
                 if (filled == -EINTR) continue;
                 return filled == -EAGAIN;
             }
-            worker.desk.counters.add(Counter::bytes_in, size_t(filled));
+            worker.context.counters.add(Counter::bytes_in, size_t(filled));
         }
         // Less than there was room for: the socket is empty, and the next arrival is a new edge. But an end of stream
         // that has already arrived is none, and urgent data ends a recv early: then receive until the socket says so.
@@ -2328,7 +2329,7 @@ void put_head(char *at, uint64_t now) {
     worker.is_ticking = true;
     timespec now{};
     (void)clock_gettime(CLOCK_REALTIME, now);  // cannot fail: the clock exists and `now` is writable
-    put_head(worker.desk.head, uint64_t(now.tv_sec));
+    put_head(worker.context.head, uint64_t(now.tv_sec));
     const int64_t left_ns = 1'000'000'000 - (now.tv_nsec | 1);  // less than a second: that took longer than 1 ns anyway
     (void)timerfd_settime(worker.timer, worker.drain_ticks != 0 ? drain_tick_ms * 1'000'000 : left_ns);  // likewise
 }
@@ -2338,15 +2339,15 @@ void put_head(char *at, uint64_t now) {
     if (!worker.is_ticking) run_clock(worker);
 }
 
-// The connection's time is over. A request that has come in part is answered with 408 (RFC 9110 section 15.5.9). Returns
-// whether the connection goes on for a while.
+// The connection's time is over. A request that has come in part is answered with 408 (RFC 9110 section 15.5.9).
+// Returns whether the connection goes on for a while.
 [[nodiscard, gnu::cold]] bool expire(Worker &worker, Connection &connection, long socket) {
     using enum Connection::State;
     const Connection::State state = connection.state;
     if (state <= idle && has_input(socket)) return true;  // its event is on the way
-    worker.desk.counters.add(Counter::expired);
+    worker.context.counters.add(Counter::expired);
     if (state == receiving_content || state == receiving_head) {
-        Answer answer{worker.output, &worker.desk};
+        Answer answer{worker.output, &worker.context};
         refuse_request(connection, answer, Status::request_timeout);
         give_back_block(worker, connection);  // of the head
         const size_t size = size_t(answer.at - worker.output);
@@ -2385,7 +2386,7 @@ void put_head(char *at, uint64_t now) {
 // what has run out may be the system's.
 [[gnu::cold]] void pause_accepting(Worker &worker) {
     worker.is_accepting = false;
-    worker.desk.counters.add(Counter::exhausted);
+    worker.context.counters.add(Counter::exhausted);
     (void)epoll_ctl(worker, EPOLL_CTL_DEL, worker.listener, 0);  // a registered pair cannot fail
     start_clock(worker);
 }
@@ -2400,7 +2401,7 @@ void put_head(char *at, uint64_t now) {
 // Accepts all waiting connections. Returns whether there are none left.
 inline bool accept_connections(Worker &worker) {
     for (;;) {
-        const bool has_room = worker.desk.counters[Counter::open] < connection_limit;
+        const bool has_room = worker.context.counters[Counter::open] < connection_limit;
         const long socket = has_room ? accept4(worker.listener, SOCK_NONBLOCK) : -EMFILE;
         if (socket < 0) [[unlikely]] {
             // What has run out, or a rule that forbids it, may last. From 64 on errors are the network's, to be
@@ -2419,8 +2420,8 @@ inline bool accept_connections(Worker &worker) {
         Connection &connection = worker.connections[socket];  // as an earlier one has left it; it has no block
         enter(worker, connection, Connection::State::accepted);
         connection.content.state = Content::State::none;
-        worker.desk.counters.add(Counter::open);
-        worker.desk.counters.add(Counter::accepted);
+        worker.context.counters.add(Counter::open);
+        worker.context.counters.add(Counter::accepted);
         worker.group_sizes[size_t(socket) / group_size]++;
         start_clock(worker);
     }
@@ -2430,8 +2431,8 @@ inline bool accept_connections(Worker &worker) {
 // dropped: its sender repeats it after a second and then finds the port's next owner, or none. (A connection that is
 // still in the queue of a listener when that is closed is reset.) What drops it is the smallest TTL that the listener
 // takes, which no peer's SYN has, and which does not apply to the end of a handshake; a socket filter would need a
-// capability. An accepted socket inherits it, and what it has dropped until then is sent again soon. A Unix socket has no
-// hops: it refuses new connections at once, and keeps those in its queue.
+// capability. An accepted socket inherits it, and what it has dropped until then is sent again soon. A Unix socket has
+// no hops: it refuses new connections at once, and keeps those in its queue.
 [[gnu::cold]] void drain(Worker &worker) {
     if (!worker.process->is_inherited && drop_by_hops(worker.listener, 255) == -EOPNOTSUPP)
         (void)shutdown(worker.listener, SHUT_RD);
@@ -2447,7 +2448,7 @@ inline bool accept_connections(Worker &worker) {
         (void)close(worker.listener);
         worker.listener = -1;
     }
-    if (worker.desk.counters[Counter::open] != 0) return run_clock(worker);
+    if (worker.context.counters[Counter::open] != 0) return run_clock(worker);
     if (__atomic_sub_fetch(&worker.process->running_workers, 1, __ATOMIC_RELAXED) == 0) exit_group(0);
 }
 
@@ -2458,7 +2459,7 @@ inline bool accept_connections(Worker &worker) {
     if (worker.drain_ticks != 0) return go_on_draining(worker);
     resume_accepting(worker);
     worker.is_ticking = false;
-    if (worker.desk.counters[Counter::open] != 0 || !worker.is_accepting) run_clock(worker);
+    if (worker.context.counters[Counter::open] != 0 || !worker.is_accepting) run_clock(worker);
 }
 
 // An event of `descriptor` that is not about a connection that receives. Returns how much input has waited for it and
@@ -2633,7 +2634,8 @@ struct Options {
     return option;
 }
 
-// The digits from `at` on, of a base up to 16: their number, or one from 2^32 on if it is too large, and where they end.
+// The digits from `at` on, of a base up to 16: their number, or one from 2^32 on if it is too large, and where they
+// end.
 struct Digits {
     uint64_t number;
     const char *end;
@@ -2744,9 +2746,10 @@ void raise_descriptor_limit() {
     return text;
 }
 
-// A listener, or the reason why it could not be bound, as -errno. The first one is bound without SO_REUSEPORT, so that it fails on a port that other servers with that option
-// have, and gets the option afterwards, so that the other workers can join. (Two servers that start in the same instant
-// may still share a port: neither listens yet when the other one binds.)
+// A listener, or the reason why it could not be bound, as -errno. The first one is bound without SO_REUSEPORT, so that
+// it fails on a port that other servers with that option have, and gets the option afterwards, so that the other
+// workers can join. (Two servers that start in the same instant may still share a port: neither listens yet when the
+// other one binds.)
 [[nodiscard, gnu::cold, gnu::noinline]] long make_listener(const sockaddr_any &at, int joins) {
     const long listener = must(Sys::socket, at.inet.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     // None of these can fail where it means anything.
@@ -2786,8 +2789,8 @@ void raise_descriptor_limit() {
         end_on_failure(Sys::epoll_ctl, result);
 }
 
-// Gives up what is not needed any more, once the listeners are bound. In the kernel all this belongs to a thread, and the
-// threads that are started from now on inherit it.
+// Gives up what is not needed any more, once the listeners are bound. In the kernel all this belongs to a thread, and
+// the threads that are started from now on inherit it.
 [[gnu::cold, gnu::noinline]] void give_up_privileges(uint32_t user, bool has_sandbox) {
     if (user == 0 && has_sandbox && geteuid() == 0) user = nobody;
     if (user != 0) {
@@ -2835,8 +2838,8 @@ constexpr CallFilter call_filter = [] {
     return filter;
 }();
 
-// Puts this thread behind the filter. Without the flag kernels before 5.16 would switch off a speculation of the processor
-// that is a danger only where foreign code runs, which costs every request.
+// Puts this thread behind the filter. Without the flag kernels before 5.16 would switch off a speculation of the
+// processor that is a danger only where foreign code runs, which costs every request.
 [[nodiscard, gnu::cold, gnu::noinline]] long filter_calls() {
     const sock_filter *code = call_filter.code;
     asm("" : "+r"(code));  // a constant `program` would hold an address
@@ -2889,7 +2892,7 @@ constexpr CallFilter call_filter = [] {
         char *at = put_text(line, "mote:");
         const char *name = counter_names;
         for (size_t i = 0; i < counter_count; i++, name = text_at(name, 1))
-            at = compose(at, " # $,", worker->desk.counters[Counter(i)], name);
+            at = compose(at, " # $,", worker->context.counters[Counter(i)], name);
         at[-1] = '\n';
         (void)write(2, line, size_t(at - line));  // nobody is left to tell if it fails
     }

@@ -55,9 +55,9 @@ def build(folder):
     for old, new in (
             ("long thread = start_thread(flags, stack_end, enter_worker, &worker)",
              "long thread = long(flags * 0); (void)write(1, stack_end ? \"listening\\n\" : \"\", 10); run_worker(worker)"),
-            ("    worker.desk.counters.add(Counter::open, -uint64_t(1));\n",
-             "    worker.desk.counters.add(Counter::open, -uint64_t(1));\n"
-             "    if (worker.desk.counters[Counter::open] == 0) exit_group(0);\n")):
+            ("    worker.context.counters.add(Counter::open, -uint64_t(1));\n",
+             "    worker.context.counters.add(Counter::open, -uint64_t(1));\n"
+             "    if (worker.context.counters[Counter::open] == 0) exit_group(0);\n")):
         assert source.count(old) == 1, old
         source = source.replace(old, new)
     (folder / "server.cpp").write_text(source)

@@ -301,7 +301,7 @@ struct Prediction {
     }
 };
 Prediction predicted;
-Desk desk;
+AnswerContext context;
 
 [[nodiscard]] Persistence persistence_of(const Head &head) {
     if (has(head, Head::closes)) return Persistence::close;
@@ -344,7 +344,7 @@ Desk desk;
 void predict() {
     Connection connection{};
     Cursor cursor{script.stream.data, script.stream.data + script.stream.size};
-    Answer answer{predicted.output, &desk};
+    Answer answer{predicted.output, &context};
     predicted.count = 0;
     predicted.may_continue = false;
     const char *const full = predicted.output + sizeof predicted.output - answer_limit;
@@ -354,7 +354,7 @@ void predict() {
     predicted.late_size = 0;
     if (predicted.ends_connection()) return;
     if (cursor.at == cursor.end && connection.content.state == Content::State::none) return;
-    Answer late{predicted.late_output, &desk};
+    Answer late{predicted.late_output, &context};
     refuse_request(connection, late, Status::request_timeout);
     predicted.late_size = size_t(late.at - predicted.late_output);
 }
@@ -853,7 +853,7 @@ void prepare_worker() {
 
 void check_worker_at_rest() {
     const Connection &connection = worker.connections[Kernel::socket];
-    if (worker.desk.counters[Counter::open] != 0) fail("a connection is still counted");
+    if (worker.context.counters[Counter::open] != 0) fail("a connection is still counted");
     for (const uint8_t size : worker.group_sizes)
         if (size != 0) fail("a connection is still counted in its group");
     if (connection.state != Connection::State::closed) fail("a connection is left over");
@@ -912,7 +912,7 @@ void run(Cutting cutting) {
 }  // namespace
 
 extern "C" int LLVMFuzzerInitialize(int *, char ***) {
-    put_head(desk.head, moment);
+    put_head(context.head, moment);
     return 0;
 }
 
