@@ -1055,8 +1055,8 @@ struct Taken {
         head.method = Method(uint8_t(head.method) + 1);
     if (*++at != '/') {
         const Taken taken = skip_to_path(at, head.method);
-        if (taken.parse != Parse::complete) return taken;
         at = taken.at;
+        if (taken.parse != Parse::complete && size_t(at - line) <= request_line_limit) return taken;
     }
 
     head.target.data = at;

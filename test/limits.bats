@@ -13,12 +13,15 @@ teardown_file() { stop_server; }
 404 open - GET /<%41*2665> HTTP/1.1\r\nHost: a{END}
 404 open - POST /<a*7994> HTTP/1.1\r\nHost: a{END}
 404 open - PUT /<a*7995> HTTP/1.1\r\nHost: a{END}
+400 close - OPTIONS http://<a*7985>\r\n
 
 # nginx has larger buffers here. RFC 9112 section 3 recommends to support 8,000 bytes, and leaves the limit to the server.
 414 close 414_URI_Too_Long\r\n GET /<a*7996> HTTP/1.1\r\nHost: a{END}
 414 close - GET /?<a*7995> HTTP/1.1\r\nHost: a{END}
 414 close - GET /<%41*2666> HTTP/1.1\r\nHost: a{END}
 414 close - GET http://a/<a*7989> HTTP/1.1\r\nHost: a{END}
+414 close - OPTIONS http://<a*7986>\r\n
+414 close - CONNECT <a*9000>[
 414 close - POST /<a*7995> HTTP/1.1\r\nHost: a{END}
 414 close - PUT /<a*7996> HTTP/1.1\r\nHost: a{END}
 ROWS
