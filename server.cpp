@@ -2434,9 +2434,11 @@ inline bool accept_connections(Worker &worker) {
 // capability. An accepted socket inherits it, and what it has dropped until then is sent again soon. A Unix socket has
 // no hops: it refuses new connections at once, and keeps those in its queue.
 [[gnu::cold]] void drain(Worker &worker) {
-    if (!worker.process->is_inherited && drop_by_hops(worker.listener, 255) == -EOPNOTSUPP)
-        (void)shutdown(worker.listener, SHUT_RD);
     worker.drain_ticks = 1;
+    if (worker.process->is_inherited || drop_by_hops(worker.listener, 255) != -EOPNOTSUPP) return;
+    (void)shutdown(worker.listener, SHUT_RD);
+    (void)epoll_ctl(worker, EPOLL_CTL_DEL, worker.listener, 0);  // its end would be reported without end
+    (void)accept_connections(worker);
 }
 
 // A tick while the server drains; the first one may have come together with the order to stop. The last worker that

@@ -322,6 +322,17 @@ PYTHON
   await_end 2
 }
 
+@test "at a path, a server that is stopped waits without spinning" {
+  natively 'the emulator makes calls of its own'
+  local trace=$BATS_TEST_TMPDIR/trace
+  local server_command=(strace --daemonize --follow-forks --output="$trace")
+  start_server --threads 2 --address "unix:$BATS_TEST_TMPDIR/socket"
+  stop_server
+  wait_until grep --quiet '+++ exited with 0 +++' "$trace"
+  # It ticks every eighth of a second, for a quarter of one.
+  (($(grep --count 'epoll_pwait(' "$trace") < 60)) || fail "$(tail --lines=60 "$trace")"
+}
+
 @test "a path that is in use, missing or too long is one line" {
   local path=$BATS_TEST_TMPDIR/socket
   start_server --threads 1 --address "unix:$path"
