@@ -18,15 +18,23 @@ teardown() {
 start_numbered() {
   "${server[@]}" --threads 1 --port "${ports[$1]}" 2>"$BATS_TEST_TMPDIR/server.$1" 3>&- &
   server_pids[$1]=$!
-  wait_until grep --quiet listening "$BATS_TEST_TMPDIR/server.$1"
+  wait_until grep --quiet listening "$BATS_TEST_TMPDIR/server.$1" || fail "$(<"$BATS_TEST_TMPDIR/server.$1")"
 }
 
 # Three servers, the proxy that "$@" starts, with their ports in PORT and PORT_1 to PORT_3, and load on it; meanwhile one
 # server is killed and started again, another one ends by a signal and is started again.
 lose_servers_under_load() {
-  read -r -a ports <<<"$(python3 -c 'import socket
-sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-print(*(s.getsockname()[1] for s in sockets))')"
+  # Free ones that no connection gets by itself meanwhile: those begin at 32768 (ip(7)).
+  read -r -a ports <<<"$(python3 -c 'import random, socket
+ports = []
+while len(ports) < 4:
+    port = random.randrange(20000, 32768)
+    try:
+        socket.create_server(("", port)).close()
+    except OSError:
+        continue
+    ports.append(port)
+print(*ports)')"
   local number
   for number in 1 2 3; do start_numbered "$number"; done
   PORT=${ports[0]} PORT_1=${ports[1]} PORT_2=${ports[2]} PORT_3=${ports[3]} "$@" >"$BATS_TEST_TMPDIR/proxy" 2>&1 3>&- &
