@@ -1105,6 +1105,13 @@ constexpr KnownLine known_line_rows[] = {
     {Head::closes, 0, "connection: close"_b},
     {Head::expects_continue, Head::expects_other, "expect: 100-continue"_b},
 };
+consteval bool known_lines_are_sound() {
+    for (const KnownLine &line : known_line_rows)
+        if (line.text.size < 8 || (line.text.size == known_line_rows[0].text.size && &line != known_line_rows))
+            return false;
+    return true;
+}
+static_assert(known_lines_are_sound(), "a line fills a word, and Content-Length is known by its size");
 // The same, one behind the other: size, facts, other, text and NUL; 0 behind the last.
 consteval size_t known_lines_size() {
     size_t size = 1;
@@ -1130,12 +1137,12 @@ constexpr auto known_lines = [] {
 // smuggling attempt.
 [[nodiscard, gnu::always_inline]] inline Taken take_content_length(const char *at, Head &head) {
     while (is_white(*at)) at++;
-    const char *const begin = at;  // if that is what is wrong: there are digits, or it is the first byte that is none
+    const char *const begin = at;
     int64_t number = 0;
     for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++)
         if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, int64_t(digit), &number))
-            return {begin, Parse::incomplete};
-    if (at == begin || head.says(Head::has_content_length)) return {begin, Parse::incomplete};
+            return {at, Parse::incomplete};
+    if (at == begin || head.says(Head::has_content_length)) return {at, Parse::incomplete};
     head.facts |= Head::has_content_length;
     head.content_length = number > content_limit ? content_limit + 1 : uint32_t(number);
     while (is_white(*at)) at++;
@@ -1148,7 +1155,7 @@ constexpr auto known_lines = [] {
 [[nodiscard, gnu::cold, gnu::noinline]] Taken take_list(const char *name, Head &head) {
     for (const uint8_t *line = known_lines.bytes; *line != 0; line += 3 + *line + 1) {
         const char *const text = reinterpret_cast<const char *>(line + 3);
-        const Taken taken = take_form(name, text, ' ');
+        const Taken taken = take_form(name, text, ' ');  // no Content-Length, which has none, gets here
         if (taken.parse != Parse::complete) continue;
         head.facts |= line[1] & Head::has_transfer_encoding;
         for (const char *at = taken.at;;) {
@@ -1159,7 +1166,7 @@ constexpr auto known_lines = [] {
             }
             if (uint8_t(*at) < ' ') break;
             if (head.says(line[1] & Head::is_chunked))
-                return {name, refuse(Status::bad_request)};  // chunked twice, or not last
+                return {at, refuse(Status::bad_request)};  // chunked twice, or not last
             const Taken element = take_form(at, text + (taken.at - name) + 1, '\0');
             uint8_t facts = element.parse == Parse::complete ? line[1] : line[2];
             for (at = skip(Class::white, element.at); *at != ',' && (uint8_t(*at) >= ' ' || *at == '\t'); at++)
@@ -1170,8 +1177,8 @@ constexpr auto known_lines = [] {
     return {name, Parse::complete};
 }
 
-// A field line of the message's framing or of the connection. Returns where its value ends; if it is not one of the
-// above as it stands there, its start, and has taken from it what matters.
+// A field line that may be one of the above, for it begins with their first letters. Returns where its value ends if it
+// is one as it stands there, else its start, and has taken from it what matters.
 [[nodiscard, gnu::hot, gnu::noinline]] Taken take_known_line(const char *name, Head &head) {
     for (const uint8_t *line = known_lines.bytes; *line != 0; line += 3 + *line + 1) {
         if (!stands_ignoring_case(name, reinterpret_cast<const char *>(line + 3), *line)) continue;
@@ -2276,6 +2283,7 @@ enum class Progress : size_t {
         }
         // Less than there was room for: the socket is empty, and the next arrival is a new edge. But an end of stream
         // that has already arrived is none, and urgent data ends a recv early: then receive until the socket says so.
+        // (So do descriptors that come through a Unix socket, and a peer that passes any may wait for its answer.)
         const bool is_drained = size_t(filled) < input_size && (events & (EPOLLRDHUP | EPOLLPRI)) == 0;
         waiting = 0;
         if (!serve(worker, connection, socket, size_t(filled), is_drained)) [[unlikely]]
@@ -2382,12 +2390,17 @@ void put_head(char *at, uint64_t now) {
     }
 }
 
+// Stops watching the listener.
+[[gnu::cold, gnu::noinline]] void ignore_listener(const Worker &worker) {
+    (void)epoll_ctl(worker, EPOLL_CTL_DEL, worker.listener, 0);  // fails if it was not watched
+}
+
 // What a connection needs has run out: waiting ones stay in the backlog until one of ours closes, or the next tick, for
 // what has run out may be the system's.
 [[gnu::cold]] void pause_accepting(Worker &worker) {
     worker.is_accepting = false;
     worker.context.counters.add(Counter::exhausted);
-    (void)epoll_ctl(worker, EPOLL_CTL_DEL, worker.listener, 0);  // a registered pair cannot fail
+    ignore_listener(worker);
     start_clock(worker);
 }
 
@@ -2437,7 +2450,7 @@ inline bool accept_connections(Worker &worker) {
     worker.drain_ticks = 1;
     if (worker.process->is_inherited || drop_by_hops(worker.listener, 255) != -EOPNOTSUPP) return;
     (void)shutdown(worker.listener, SHUT_RD);
-    (void)epoll_ctl(worker, EPOLL_CTL_DEL, worker.listener, 0);  // its end would be reported without end
+    ignore_listener(worker);  // its end would be reported without end
     (void)accept_connections(worker);
 }
 
@@ -2447,6 +2460,7 @@ inline bool accept_connections(Worker &worker) {
     worker.drain_ticks++;
     if (worker.listener >= 0) {
         if (worker.drain_ticks <= drain_grace_ticks || !accept_connections(worker)) return run_clock(worker);
+        ignore_listener(worker);  // which somebody else may have open still
         (void)close(worker.listener);
         worker.listener = -1;
     }

@@ -37,6 +37,10 @@ ROWS
 431 close - {GET}<X*16384>
 431 close - {GET}X: <x*16384>\x00
 400 close - {GET}X: <x*16000>\x00<x*16000>{END}
+431 close - POST /baseline11 HTTP/1.1\r\nHost: a\r\nX: <x*16323>\r\nContent-Length: 99999999999999999999{END}
+400 close - POST /baseline11 HTTP/1.1\r\nHost: a\r\nX: <x*16300>\r\nContent-Length: 99999999999999999999{END}
+431 close - POST /baseline11 HTTP/1.1\r\nHost: a\r\nX: <x*16329>\r\nTransfer-Encoding: chunked, chunked{END}
+400 close - POST /baseline11 HTTP/1.1\r\nHost: a\r\nX: <x*16300>\r\nTransfer-Encoding: chunked, chunked{END}
 200 open ok \r\n\r\n{GET}X: <x*16344>{END}
 
 # nginx limits a line, not the head.

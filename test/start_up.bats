@@ -369,8 +369,9 @@ PYTHON
 }
 
 @test "a listener that is handed over is used by all workers, and left to the next server" {
-  timeout 60 python3 - "${server[@]}" <<'PYTHON'
+  PYTHONPATH=$root/test timeout 60 python3 - "${server[@]}" <<'PYTHON'
 import os, pathlib, re, signal, socket, sys, tempfile, time
+from peers import cpu_seconds
 
 def wakings(pid):
     """How often its threads have gone to sleep."""
@@ -431,6 +432,24 @@ for _ in range(50):
 if "qemu" not in sys.argv[1]:  # it has a thread of its own
     assert wakings(pid) - before < 2 * 50, wakings(pid) - before  # a connection wakes one worker up, and not all eight
 assert all(map(is_answered, peers))
+end(pid)
+
+# While one server finishes what is under way, another one gets all new connections.
+old, said = start(listener)
+held = connect(("127.0.0.1", port))
+held.sendall(b"POST /baseline11 HTTP/1.0\r\nContent-Length: 1\r\n\r\n")
+assert is_answered(connect(("127.0.0.1", port)))
+os.kill(old, signal.SIGTERM)
+time.sleep(0.6)  # more than the quarter of a second in which it still accepts
+pid, said = start(listener)
+for _ in range(20):
+    peer = connect(("127.0.0.1", port))
+    peer.settimeout(2)
+    assert is_answered(peer)
+assert cpu_seconds(old) < 0.1, cpu_seconds(old)  # nothing that it does not watch wakes it up
+held.sendall(b"7")
+assert held.recv(4096).endswith(b"7")
+assert os.waitpid(old, 0)[1] == 0
 end(pid)
 
 path = tempfile.mkdtemp() + "/socket"
