@@ -18,7 +18,8 @@ teardown() {
 start_numbered() {
   "${server[@]}" --threads 1 --port "${ports[$1]}" 2>"$BATS_TEST_TMPDIR/server.$1" 3>&- &
   server_pids[$1]=$!
-  wait_until grep --quiet listening "$BATS_TEST_TMPDIR/server.$1" || fail "$(<"$BATS_TEST_TMPDIR/server.$1")"
+  wait_until grep --quiet listening "$BATS_TEST_TMPDIR/server.$1" || fail "$(<"$BATS_TEST_TMPDIR/server.$1")" \
+    "$(grep "$(printf ':%04X ' "${ports[$1]}")" /proc/net/tcp /proc/net/tcp6)" # who has the port
 }
 
 # Three servers, the proxy that "$@" starts, with their ports in PORT and PORT_1 to PORT_3, and load on it; meanwhile one
