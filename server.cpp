@@ -4,7 +4,8 @@
 // needs nothing but a Linux kernel: no libc, no C++ library, no heap. It leaves out what a proxy in front of it does
 // better: TLS, HTTP/2, files, compression, logs.
 //
-// One worker thread a CPU, each with its own listener, epoll, descriptor table and buffers; workers share nothing.
+// One worker thread a CPU, each with its own listener, epoll, descriptor table and buffers; workers share nothing but a
+// listener that is at a path or was handed over.
 // A request's journey, from the bottom of this file to its top:
 //
 //   8. Start-up      reads the arguments, makes the listeners, starts the workers, waits for a signal

@@ -38,8 +38,8 @@ Priority: u=0, i\r
 """
 PIPELINE = b"GET /pipeline HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
 TARGET = b" /baseline11?a=13&b=42 HTTP/1.1\r\nHost: localhost:8080\r\n"
-# What is sent; how many instructions it may take when it comes alone, and how many each of 16 that come at once; how many
-# pages.
+# What is sent; how many instructions it may take when it comes alone, and how many each of 16 that come at once; how
+# many pages.
 KINDS = {
     "GET /pipeline": (PIPELINE, 355, 240, 4),
     "GET /baseline11": (b"GET" + TARGET + b"\r\n", 540, 425, 4),

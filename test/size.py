@@ -25,7 +25,8 @@ def main():
         r" (\.text|\.rodata) +PROGBITS +([0-9a-f]+) [0-9a-f]+ ([0-9a-f]+) ", readelf("--section-headers", symbols))}
     table = readelf("--symbols", "--demangle", symbols)
     named = {}  # by address
-    for address, size, kind, name in re.findall(r" ([0-9a-f]{16}) +(\d+) (FUNC|OBJECT) +\S+ +\S+ +\S+ (.+)$", table, re.M):
+    for address, size, kind, name in re.findall(r" ([0-9a-f]{16}) +(\d+) (FUNC|OBJECT) +\S+ +\S+ +\S+ (.+)$", table,
+                                                re.M):
         named[int(address, 16)] = (int(size), kind, re.sub(r"\(.*", "", name.replace("(anonymous namespace)::", "")))
     # See the layout in build.sh.
     hot_end = int(re.search(r" ([0-9a-f]{16}) .* hot_end$", table, re.M)[1], 16)

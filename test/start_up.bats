@@ -290,11 +290,12 @@ PYTHON
   natively 'the emulator does not say that a Unix socket knows no hops'
   local path=$BATS_TEST_TMPDIR/socket
   start_server --threads 2 --address "unix:$path"
-  PYTHONPATH=$root/test run -0 python3 - "$path" "$server_pid" <<'PYTHON'
+  PYTHONPATH=$root/test run -0 timeout 60 python3 - "$path" "$server_pid" <<'PYTHON'
 import os, signal, socket, sys, threading
 from peers import LAST, Answers
 
 answered = refused = 0
+lock = threading.Lock()
 def keep_asking():
     """New connections, one behind the other, until there are none any more."""
     global answered, refused
@@ -304,13 +305,15 @@ def keep_asking():
         try:
             peer.connect(sys.argv[1])
         except ConnectionRefusedError:
-            refused += 1
+            with lock:
+                refused += 1
             return
         peer.sendall(LAST)
         assert Answers(peer).next()[2] == b"ok"
-        answered += 1
-        if answered == 2000:
-            os.kill(int(sys.argv[2]), signal.SIGTERM)
+        with lock:
+            answered += 1
+            if answered == 2000:
+                os.kill(int(sys.argv[2]), signal.SIGTERM)
 
 askers = [threading.Thread(target=keep_asking) for _ in range(8)]
 for asker in askers:
