@@ -45,7 +45,7 @@ crosscheck:
 soak: server
 	python3 test/soak.py $(SOAK_SECONDS)
 
-# Cost per request beside a server that parses nothing, and nginx, in ten to twelve minutes; with QUICK=1 a rough look
+# Cost per request beside a server that parses nothing, and nginx, in seven to nine minutes; with QUICK=1 a rough look
 # in one. See test/bench.py for its settings.
 bench: server
 	python3 test/bench.py

@@ -41,7 +41,7 @@ expected = ["3,703", "37,032", "370,320", "16,298 ns", "162,975 ns", "1,629,750 
             "603 KiB", "6,030 KiB", "60,300 KiB", "2,345 bytes", "23,450 bytes", "234,500 bytes"]
 assert [text for text in texts if text in expected] == expected, texts
 assert texts[-1] == ("On 3 February 2001, 6 CPUs (R&D <1>), Linux 7.8, g++ 3.2, wrk 5.4, nginx 1.98, "
-                     "medians of 8 rounds of 1 s: make bench"), texts[-1]
+                     "medians of 10 rounds of 1 s: make bench"), texts[-1]
 bars = [bar for bar in svg.findall("{*}rect") if bar.get("class") != "card"]
 assert [bar.get("class") for bar in bars] == ["mote", "floor", "nginx"] * 4
 for panel in range(0, 12, 3):

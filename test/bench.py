@@ -24,7 +24,7 @@ One in which wrk has not made all its connections is repeated once; if it fails 
 status is 1.
 
 Environment, all optional:
-  ROUNDS       how often every server has its turn (8; at idle and asleep no more than 3)
+  ROUNDS       how often every server has its turn (10; at idle and asleep no more than 3)
   SECONDS      length of a run in whole seconds, as wrk takes them (1; at 16,000 connections at least 4)
   CONNECTIONS  counts for baseline, pipelined and short ("64 512 4096 16000")
   PROFILES     which ones ("baseline pipelined short fixed idle asleep")
@@ -52,7 +52,7 @@ import chart
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 QUICK = os.environ.get("QUICK", "") not in ("", "0")
-ROUNDS = int(os.environ.get("ROUNDS", "2" if QUICK else "8"))
+ROUNDS = int(os.environ.get("ROUNDS", "2" if QUICK else "10"))
 SECONDS = int(os.environ.get("SECONDS", "1"))
 CONNECTIONS = [int(count) for count in os.environ.get("CONNECTIONS", "512" if QUICK else "64 512 4096 16000").split()]
 ALL_PROFILES = "baseline pipelined short fixed idle asleep"
