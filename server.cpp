@@ -1438,22 +1438,20 @@ static_assert(chunk_steps_are_in_order(), "the states from size_start on have st
 }
 
 // The same for what nearly always stands there, if it has arrived whole: the line end behind a chunk, a size without
-// leading zeros and extensions, the end without trailers. Returns `at` if it is anything else.
+// leading zeros and extensions. Returns `at` if it is anything else.
 [[nodiscard, gnu::always_inline]] inline const char *skip_common_chunk_bytes(Content &content, const char *at) {
     if (content.state == At::data_cr && stands_at(at, "\r\n")) {
         content.state = At::size_start;
         at += 2;
     }
-    if (content.state != At::size_start) return at;
-    if (*at == '0') {
-        if (!stands_at(at, "0\r\n\r\n")) return at;
-        content.state = At::none;
-        return at + 5;
-    }
+    if (content.state != At::size_start || *at == '0') return at;
     uint32_t size = 0;
     const char *end = at;
-    for (uint32_t digit; size <= content.budget && (digit = hex_value(*end)) <= 15; end++) size = size * 16 + digit;
-    if (size == 0 || size > content.budget || !stands_at(end, "\r\n")) return at;
+    do {
+        const uint32_t digit = hex_value(*end++);
+        size = size * 16 + digit;
+        if (digit > 15 || size > content.budget) return at;
+    } while (!stands_at(end, "\r\n"));
     content.budget -= size;
     content.left = size;
     content.state = At::data;
@@ -1470,12 +1468,13 @@ template <typename TakePiece>
             cursor.at += size;
             content.left -= uint32_t(size);
             if (content.left != 0) return Parse::incomplete;
-            if (content.state == Content::State::length) {
-                content.state = Content::State::none;
-                return Parse::complete;
+            if (content.state == Content::State::data) {
+                content.state = Content::State::data_cr;
+                if (!stands_at(cursor.at, "\r\n0\r\n\r\n")) continue;  // it is not the last one, or that is not here
+                cursor.at += 7;
             }
-            content.state = Content::State::data_cr;
-            continue;
+            content.state = Content::State::none;
+            return Parse::complete;
         }
         if (const char *const at = skip_common_chunk_bytes(content, cursor.at); at != cursor.at) [[likely]] {
             cursor.at = at;
@@ -2160,8 +2159,7 @@ enum class Progress : size_t {
 // Takes one request, or what has arrived of it. A head is taken whole or not at all, content as far as it has arrived.
 [[nodiscard, gnu::always_inline]] inline Parse take_request(Connection &connection, Cursor &cursor, Answer &answer) {
     Exchange &exchange = connection.exchange;
-    Content &content = connection.content;
-    if (content.state == Content::State::none) [[likely]] {
+    if (connection.content.state == Content::State::none) [[likely]] {
         Head head;
         const Taken taken = take_head(cursor, head);
         cursor.at = taken.at;
@@ -2173,11 +2171,11 @@ enum class Progress : size_t {
         begin_exchange(exchange, head);
         if (head.framing == Framing::no_content) [[likely]]
             return Parse::complete;
-        content = begin_content(head);
+        connection.content = begin_content(head);
         if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0) && cursor.at == cursor.end) [[unlikely]]
             answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n"_b);
     }
-    return take_content(cursor, content, [&](Bytes piece) { take_piece(exchange, piece); });
+    return take_content(cursor, connection.content, [&](Bytes piece) { take_piece(exchange, piece); });
 }
 
 // The one place that refuses a request: what follows it on the connection is not looked at any more.
