@@ -1634,10 +1634,14 @@ struct Answer {
         const size_t size = size_t(end - begin);
         char *to = at + head_size;
         size_t ones = size + '0';
-        if (size >= 10) [[unlikely]] {
-            const size_t tens = size >= 20 ? 2 : 1;  // a division takes longer
-            *to++ = char('0' + tens);
-            ones -= tens * 10;
+        if (size >= 10) [[unlikely]] {  // a division takes longer
+            ones -= 10;
+            *to = '1';
+            if (size == 20) {
+                ones -= 10;
+                *to = '2';
+            }
+            to++;
         }
         *to++ = char(ones);
         to = put(to, "\r\n\r\n");
@@ -1688,7 +1692,7 @@ void answer_ok(const Exchange &, Answer &answer) { answer.text<"ok">(); }
 
 // Adds the integer that stands at `value`, up to the next "&" or the space behind the query, or nothing. Returns where
 // that is.
-[[nodiscard, gnu::cold]] const char *add_value(Exchange &exchange, const char *value) {
+[[nodiscard, gnu::cold, gnu::noinline]] const char *add_value(Exchange &exchange, const char *value) {
     const char *end = value;
     while (*end != '&' && *end != ' ') end++;
     Integer integer{};
@@ -1706,7 +1710,7 @@ void answer_ok(const Exchange &, Answer &answer) { answer.text<"ok">(); }
         const char *const value = ++at;
         uint64_t number = 0;
         for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++) number = number * 10 + digit;
-        const bool is_natural = (*at == '&' || *at == ' ') && size_t(at - value) < digits_limit - 1;
+        const bool is_natural = (*at == '&' || *at == ' ') && at < value + (digits_limit - 1);
         if (is_natural) [[likely]]
             exchange.sum += number;
         else at = add_value(exchange, value);
@@ -1715,7 +1719,7 @@ void answer_ok(const Exchange &, Answer &answer) { answer.text<"ok">(); }
 
 void take_addend(Exchange &exchange, Bytes piece) { exchange.integer.take(piece); }
 
-[[gnu::hot]] void answer_sum(const Exchange &exchange, Answer &answer) {
+[[gnu::hot, gnu::noinline]] void answer_sum(const Exchange &exchange, Answer &answer) {
     answer.integer(exchange.sum + uint64_t(exchange.integer.value));
 }
 
@@ -1897,15 +1901,14 @@ void take_piece(Exchange &exchange, Bytes piece) {
 // Composes the answer to a complete request. Returns whether the connection goes on.
 [[nodiscard, gnu::always_inline]] inline bool answer_exchange(const Exchange &exchange, Answer &answer) {
     char *const begin = answer.at;
-    const bool is_plain = exchange.is_plain();
-    if (is_plain || exchange.manner.status == Status::ok) [[likely]] {
+    if (exchange.is_plain() || exchange.manner.status == Status::ok) [[likely]] {
         copy<head_size>(answer.at, answer.context->head);
         visit_routes([&]<size_t index> {
             if (index != route_count - 1 && index != exchange.route) return false;  // the last row is what is left
             routes[index].answer(exchange, answer);
             return true;
         });
-        if (is_plain) [[likely]]
+        if (exchange.is_plain()) [[likely]]
             return true;
         answer.amend(exchange, begin);
     } else {
