@@ -96,7 +96,7 @@ teardown() { stop_server; }
   done
   local hot
   hot=$(sed --quiet '/ hot code$/,/ hot constants$/p' <<<"$output")
-  for function in run_worker skip take_known_line; do
+  for function in run_worker skip_row take_known_line; do
     grep --quiet " $function\$" <<<"$hot" || fail "$function is not hot: $hot"
   done
 }
