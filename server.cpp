@@ -763,11 +763,6 @@ template <Class kind> [[nodiscard, gnu::always_inline]] inline const char *skip(
 // OWS (RFC 9110 section 5.6.3)
 [[nodiscard]] constexpr bool is_white(char byte) { return byte == ' ' || byte == '\t'; }
 
-[[nodiscard, gnu::always_inline]] inline const char *skip_white(const char *at) {
-    if (*at == ' ') at++;  // one is what nearly always stands there
-    return uint8_t(*at) <= ' ' ? skip(Class::white, at) : at;
-}
-
 // The value of a hexadecimal digit, or more than 15.
 [[nodiscard, gnu::always_inline]] constexpr uint32_t hex_value(char byte) {
     const uint32_t digit = uint32_t(byte) - '0', letter = (uint32_t(byte) | 0x20) - 'a';
@@ -968,13 +963,14 @@ struct Head {
         has_content_length = 1 << 8,
         has_host = 1 << 9,
         is_http_1_0 = 1 << 10,
+        has_rare_request_line = 1 << 11,  // any but those that take_common_request_line knows
     };
 
     Method method = Method::unknown;
     Framing framing = Framing::no_content;
     unsigned facts = 0;
-    uint32_t content_length = 0;  // no more than content_limit + 1, which stands for all that is larger
-    Bytes target;                 // path and query; a space stands behind them
+    uint32_t content_length = 0;      // no more than content_limit + 1, which stands for all that is larger
+    const char *target, *target_end;  // path and query; a space stands behind them
 
     [[nodiscard]] constexpr bool says(unsigned any_of) const { return (facts & any_of) != 0; }
 };
@@ -1027,11 +1023,13 @@ struct Taken {
     return *end == ':' ? skip(Class::digit, end + 1) : end;
 }
 
-// The same, faster, for a name or IPv4 address that CR or a port follows.
-[[nodiscard, gnu::always_inline]] inline const char *skip_common_authority(const char *at) {
-    const char *const end = skip(Class::host, at);
-    if (*end == ':') return skip(Class::digit, end + 1);
-    return *end == '\r' ? end : skip_authority(at);
+// The same for the value of Host, with the white space before it: fast for one space and then a name or IPv4 address
+// that CR or a port follows.
+[[nodiscard, gnu::always_inline]] inline const char *skip_host(const char *at) {
+    if (*at == ' ') at++;
+    const char *const end = skip<Class::host>(at);
+    if (*end == ':') return skip<Class::digit>(end + 1);
+    return *end == '\r' ? end : skip_authority(skip(Class::white, at));
 }
 
 // A target in any form but origin-form (RFC 9112 section 3.2), up to its path. An authority that is the target's goes
@@ -1067,6 +1065,7 @@ struct Taken {
     if (method.size > method_limit) return {line, refuse(Status::not_implemented)};  // RFC 9112 section 3
     if (*at != ' ') return {at, Parse::incomplete};
     head.method = Method::get;
+    head.facts |= Head::has_rare_request_line;
     for (const char *name = method_names; *name != '\0' && !is_word(line, name, ' '); name = text_at(name, 1))
         head.method = Method(uint8_t(head.method) + 1);
     if (*++at != '/') {
@@ -1075,9 +1074,9 @@ struct Taken {
         if (taken.parse != Parse::complete && size_t(at - line) <= request_line_limit) return taken;
     }
 
-    head.target.data = at;
+    head.target = at;
     at = skip_encoded(Class::target, at);
-    head.target.size = size_t(at - head.target.data);
+    head.target_end = at;
     if (size_t(at - line) > request_line_limit) return {at, refuse(Status::uri_too_long)};
 
     Taken version = take_form(at, " HTTP/#.#\r\n", '\0');  // section 2.3
@@ -1090,17 +1089,18 @@ struct Taken {
 
 // The same, faster, for GET and POST, origin-form without percent-encoding, and HTTP/1.1.
 [[nodiscard, gnu::always_inline]] inline Taken take_common_request_line(const char *line, Head &head) {
-    const char *at = line;
-    const bool is_get = stands_at(at, "GET ");
-    if (is_get || stands_at(at, "POST ")) [[likely]] {
-        head.method = is_get ? Method::get : Method::post;
-        at += is_get ? 4 : 5;
-        const char *const target = at;
-        at = skip(Class::target, at);
-        head.target = {target, size_t(at - target)};
-        if (*target == '/' && stands_at(at, " HTTP/1.1\r\n") && size_t(at - line) <= request_line_limit) [[likely]]
-            return {at + 11, Parse::complete};
+    head.method = Method::get;
+    const char *target = line + 4;
+    if (!stands_at(line, "GET ")) {
+        if (!stands_at(line, "POST ")) return take_request_line(line, head);
+        head.method = Method::post;
+        target++;
     }
+    const char *const at = skip<Class::target>(target);
+    head.target = target;
+    head.target_end = at;
+    if (*target == '/' && stands_at(at, " HTTP/1.1\r\n") && at <= line + request_line_limit) [[likely]]
+        return {at + 11, Parse::complete};
     return take_request_line(line, head);
 }
 
@@ -1113,17 +1113,19 @@ struct KnownLine {
     uint8_t other;  // what a line of that name says with any other element
     Bytes text;     // up to a number or CRLF
 };
+constexpr Bytes content_length_text = "content-length:"_b;
+// In the order in which they are tried.
 constexpr KnownLine known_line_rows[] = {
-    {0, 0, "content-length:"_b},
     {Head::has_transfer_encoding | Head::is_chunked, Head::has_transfer_encoding | Head::has_other_coding,
      "transfer-encoding: chunked"_b},
+    {0, 0, content_length_text},
     {Head::keeps_alive, 0, "connection: keep-alive"_b},
     {Head::closes, 0, "connection: close"_b},
     {Head::expects_continue, Head::expects_other, "expect: 100-continue"_b},
 };
 consteval bool known_lines_are_sound() {
     for (const KnownLine &line : known_line_rows)
-        if (line.text.size < 8 || (line.text.size == known_line_rows[0].text.size && &line != known_line_rows))
+        if (line.text.size < 8 || (line.text.size == content_length_text.size) != (line.text == content_length_text))
             return false;
     return true;
 }
@@ -1149,8 +1151,8 @@ constexpr auto known_lines = [] {
     return lines;
 }();
 
-// Content-Length = 1*DIGIT (RFC 9110 section 8.6), from behind the colon up to CRLF. A list, even of equal values, is a
-// smuggling attempt.
+// Content-Length = 1*DIGIT (RFC 9110 section 8.6), from behind the colon to behind the digits. A list, even of equal
+// values, is a smuggling attempt.
 [[nodiscard, gnu::always_inline]] inline Taken take_content_length(const char *at, Head &head) {
     while (is_white(*at)) at++;
     const char *const begin = at;
@@ -1161,7 +1163,6 @@ constexpr auto known_lines = [] {
     if (at == begin || head.says(Head::has_content_length)) return {at, Parse::incomplete};
     head.facts |= Head::has_content_length;
     head.content_length = number > content_limit ? content_limit + 1 : uint32_t(number);
-    while (is_white(*at)) at++;
     return {at, Parse::complete};
 }
 
@@ -1199,7 +1200,7 @@ constexpr auto known_lines = [] {
     for (const uint8_t *line = known_lines.bytes; *line != 0; line += 3 + *line + 1) {
         if (!stands_ignoring_case(name, reinterpret_cast<const char *>(line + 3), *line)) continue;
         const char *const end = name + *line;
-        if (*line == known_line_rows[0].text.size) return take_content_length(end, head);
+        if (*line == content_length_text.size) return take_content_length(end, head);
         if (*end != '\r' || head.says(line[1])) break;
         head.facts |= line[1];
         return {end, Parse::complete};
@@ -1221,9 +1222,7 @@ constexpr auto known_lines = [] {
                 if (head.says(Head::has_host)) [[unlikely]]
                     return {at, refuse(Status::bad_request)};
                 head.facts |= Head::has_host;
-                at = skip_common_authority(skip_white(at));
-                if (*at != '\r') [[unlikely]]
-                    at = skip(Class::white, at);
+                at = skip_host(at);
             } else {
                 const Taken taken = take_known_line(at, head);
                 if (taken.parse != Parse::complete) return taken;
@@ -1238,8 +1237,10 @@ constexpr auto known_lines = [] {
                 return {at, Parse::incomplete};
             at = skip_field_value(at + 1);
         }
-        if (!stands_at(at, "\r\n")) [[unlikely]]
-            break;
+        if (!stands_at(at, "\r\n")) [[unlikely]] {
+            at = skip(Class::white, at);  // other values have taken it with them
+            if (!stands_at(at, "\r\n")) break;
+        }
         at += 2;
     }
     if (*at == '\r') at++;
@@ -1261,14 +1262,11 @@ constexpr auto known_lines = [] {
     return Parse::complete;
 }
 
-// How the parsing of the head at `head_at` ends that has come as far as `taken`, unless it is complete and says nothing
-// but its Host. If the head is incomplete, its place is its start. Whatever is wrong behind head_limit, the limit is
-// what the head is refused for: it would be, if it arrived slowly.
-[[nodiscard, gnu::hot]] Taken conclude(Cursor head_at, Taken taken, Head &head) {
-    if (taken.parse == Parse::complete)
-        taken.parse = head.says(Head::has_host | Head::is_http_1_0) ? decide_framing(head)  // section 3.2
-                                                                    : refuse(Status::bad_request);
-    else if (taken.parse == Parse::incomplete && taken.at != head_at.end) taken.parse = refuse(Status::bad_request);
+// How the parsing of the head at `head_at` ends that has come as far as `taken` and found it incomplete, wrong or too
+// long. If it is incomplete, its place is its start. Whatever is wrong behind head_limit, the limit is what the head is
+// refused for: it would be, if it arrived slowly.
+[[nodiscard, gnu::always_inline]] inline Taken conclude(Cursor head_at, Taken taken) {
+    if (taken.parse == Parse::incomplete && taken.at != head_at.end) taken.parse = refuse(Status::bad_request);
     if (size_t(taken.at - head_at.at) > head_limit && taken.parse != refuse(Status::uri_too_long))
         taken.parse = refuse(Status::fields_too_large);
     if (taken.parse == Parse::incomplete) taken.at = head_at.at;
@@ -1280,9 +1278,12 @@ constexpr auto known_lines = [] {
     Taken taken = take_common_request_line(cursor.at, head);
     if (taken.parse == Parse::complete) [[likely]]
         taken = take_field_lines(taken.at, head);
-    if (taken.parse != Parse::complete || size_t(taken.at - cursor.at) > head_limit ||
-        (head.facts & ~Head::keeps_alive) != Head::has_host)
-        taken = conclude(cursor, taken, head);
+    // (The limit may lie behind the input buffer, but still in the worker.)
+    if (taken.parse != Parse::complete || taken.at > cursor.at + head_limit) [[unlikely]]
+        taken = conclude(cursor, taken);
+    else if ((head.facts & ~Head::keeps_alive) != Head::has_host) [[unlikely]]  // RFC 9112 section 3.2
+        taken.parse =
+            head.says(Head::has_host | Head::is_http_1_0) ? decide_framing(head) : refuse(Status::bad_request);
     return taken;
 }
 
@@ -1828,7 +1829,7 @@ template <size_t index = 0, typename Visit> [[gnu::always_inline]] inline void v
     if (head.method >= Method::connect) status = Status::not_implemented;
     if (head.method == Method::options) {
         // RFC 9110 section 9.3.7; absolute-form without a path and a query stands for "*" (RFC 9112 section 3.2.4).
-        if (*head.target.data == '*' || head.target.size == 0) {
+        if (*head.target == '*' || head.target == head.target_end) {
             exchange.route = all_routes;
             status = Status::options;
         }
@@ -1850,12 +1851,12 @@ template <size_t index>
     if (head.method == route.method || (route.method == Method::get && head.method == Method::head)) {
         size_t path_size = route.path.size;
         if constexpr (route.take_rest != nullptr) {
-            path_size = size_t(query - head.target.data);
-            const Status status = route.take_rest(exchange, head.target.first(path_size).after(route.path.size));
+            path_size = size_t(query - head.target);
+            const Status status = route.take_rest(exchange, Bytes{head.target, path_size}.after(route.path.size));
             if (status != Status::ok) return status;
         }
         if constexpr (route.take_query != nullptr)
-            if (*query == '?') route.take_query(exchange, {query + 1, head.target.size - path_size - 1});
+            if (*query == '?') route.take_query(exchange, {query + 1, size_t(head.target_end - query - 1)});
         return Status::ok;
     } else if constexpr (is_path_of_row<index>(index + 1)) {
         return begin_route<index + 1>(exchange, head, query);
@@ -1877,9 +1878,9 @@ template <size_t index>
         constexpr Bytes path = route.path;
         if constexpr (index != 0 && is_path_of_row<index>(index - 1)) return false;
         // Up to `overread` bytes may be compared whatever there is: no path holds the space behind the target.
-        if (path.size > overread && path.size > head.target.size) return false;
-        if (differ<path.size>(head.target.data, path.data)) return false;
-        const char *query = head.target.data + path.size;
+        if (path.size > overread && path.size > size_t(head.target_end - head.target)) return false;
+        if (differ<path.size>(head.target, path.data)) return false;
+        const char *query = head.target + path.size;
         if constexpr (route.take_rest != nullptr)
             while (*query != ' ' && *query != '?') query++;
         else if (*query != ' ' && *query != '?') return false;
@@ -1889,8 +1890,8 @@ template <size_t index>
     exchange.manner.status = status;
     exchange.manner.persistence = Exchange::Persistence::keep;
     exchange.manner.is_head = false;
-    constexpr unsigned rare = Head::closes | Head::is_http_1_0 | Head::expects_other;
-    if ((head.method != Method::get && head.method != Method::post) || head.says(rare)) [[unlikely]]
+    constexpr unsigned rare = Head::closes | Head::is_http_1_0 | Head::expects_other | Head::has_rare_request_line;
+    if (head.says(rare)) [[unlikely]]
         begin_rare(exchange, head);
 }
 
