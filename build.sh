@@ -62,7 +62,6 @@ if [[ $("${compiler[@]}" --version) != *clang* ]]; then
     -fno-schedule-insns2
     -fno-tree-coalesce-vars
     -fno-shrink-wrap
-    -fno-lra-remat
     -fweb
   )
 fi

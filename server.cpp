@@ -37,7 +37,8 @@ constexpr size_t connection_limit = 65536;      // a worker; the table costs add
 constexpr size_t reserved_descriptors = 16;     // standard streams, listener, epoll, both timers come first
 constexpr size_t events_per_wait = 128;         // events of one epoll_wait; 12 bytes each beside the hot state
 constexpr size_t stack_size = 4 * 4096 + 2048;  // a worker's; nothing recurses, and its buffers are elsewhere
-constexpr size_t receive_turns = 16;  // full input buffers taken from one connection before the others have a turn
+constexpr size_t receive_turns = 16;  // full input buffers, with no part of a head at their ends, that one connection
+                                      // may fill before the others have a turn
 
 constexpr size_t input_size = 32768;             // one recv; at least a whole head and as much again
 constexpr size_t output_size = 8 * 4096 - 2048;  // answers collected for one send
@@ -1940,15 +1941,15 @@ void take_piece(Exchange &exchange, Bytes piece) {
 // who asked for it calls close_connection.
 
 struct Connection {
-    enum class State : uint8_t {
+    enum class State : uint8_t {  // in an order that makes each question below one comparison
         closed,
-        accepted,           // nothing has come yet
-        idle,               // all that has come is answered
-        receiving_content,  // a head has come, and not yet all of its content
-        receiving_head,     // the block holds a part of a head
-        lingering,          // all is sent, and our end of stream too; what still arrives is thrown away
         sending,            // the block holds output, and input that must wait for it; nothing is received
         sending_last,       // the same, and the connection ends behind that output
+        lingering,          // all is sent, and our end of stream too; what still arrives is thrown away
+        receiving_head,     // the block holds a part of a head
+        receiving_content,  // a head has come, and not yet all of its content
+        accepted,           // nothing has come yet
+        idle,               // all that has come is answered
     };
 
     Exchange exchange;
@@ -1956,28 +1957,27 @@ struct Connection {
     uint8_t deadline;  // the worker's tick at which the state's time is over
     Content content;   // while lingering, `left` is what may still be thrown away
 
-    [[nodiscard, gnu::always_inline]] inline bool receives() const {
-        return uint8_t(state) - 1u <= uint8_t(State::receiving_head) - 1u;
-    }
-    [[nodiscard]] constexpr bool sends() const { return state >= State::sending; }
-    // One that lingers has none any more, but may be asked: then this is one comparison.
-    [[nodiscard, gnu::always_inline]] inline bool may_have_block() const { return state >= State::receiving_head; }
+    // Whether what arrives is to be answered, and nothing waits in a block.
+    [[nodiscard, gnu::always_inline]] inline bool receives() const { return state > State::receiving_head; }
+    // The next two are asked of open ones. One that lingers has no block any more.
+    [[nodiscard]] constexpr bool sends() const { return state <= State::sending_last; }
+    [[nodiscard, gnu::always_inline]] inline bool may_have_block() const { return state <= State::receiving_head; }
 };
 static_assert(sizeof(Connection) == 32, "two connections share a cache line, none straddles one");
 
 // How many ticks a connection may stay in each state: one more than seconds, for the first tick may be near.
 alignas(1) constexpr uint8_t timeouts[] = {
     0,
+    send_timeout_s + 1,
+    send_timeout_s + 1,
+    linger_timeout_s + 1,
     head_timeout_s + 1,
-    idle_timeout_s + 1,
     content_timeout_s + 1,
     head_timeout_s + 1,
-    linger_timeout_s + 1,
-    send_timeout_s + 1,
-    send_timeout_s + 1,
+    idle_timeout_s + 1,
 };
 
-static_assert(sizeof timeouts == size_t(Connection::State::sending_last) + 1, "every state has its time");
+static_assert(sizeof timeouts == size_t(Connection::State::idle) + 1, "every state has its time");
 
 // What a connection holds back. The small things first: a partial head then takes up one page.
 struct alignas(4096) Block {
@@ -2011,7 +2011,7 @@ struct alignas(4096) Worker {
     bool is_ticking;
     bool is_accepting;
     uint8_t drain_ticks;      // ticks since the order to stop, which is the first, and one more; 0: there was none
-    uint8_t ticks;            // seconds, modulo 256
+    uint8_t idle_deadline;    // the deadline of a connection that becomes idle now: all there is of a clock
     bool shares_descriptors;  // where private descriptor tables cannot be had
     Process *process;
     AnswerContext context;
@@ -2026,6 +2026,8 @@ struct alignas(4096) Worker {
     const Connection *block_owners[block_count + 1];  // nullptr: nobody has it; the last one is of no block
     Block blocks[block_count];
 
+    // Seconds, modulo 256.
+    [[nodiscard]] uint8_t ticks() const { return uint8_t(idle_deadline - timeouts[size_t(Connection::State::idle)]); }
     [[nodiscard, gnu::noinline]] long socket_of(const Connection &connection) const {
         return &connection - connections;
     }
@@ -2067,7 +2069,7 @@ constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
 // From now on the connection is in `state`, and has the time that this state has.
 [[gnu::noinline]] void enter(const Worker &worker, Connection &connection, Connection::State state) {
     connection.state = state;
-    connection.deadline = uint8_t(worker.ticks + timeouts[size_t(state)]);
+    connection.deadline = uint8_t(worker.ticks() + timeouts[size_t(state)]);
 }
 
 void close_connection(Worker &worker, Connection &connection) {
@@ -2204,10 +2206,18 @@ enum class Progress : size_t {
     answer_status(connection.exchange, answer);
 }
 
-// Takes one request behind the other and composes the answers. `is_drained`: see serve().
-[[nodiscard, gnu::always_inline]] inline Progress answer_requests(Worker &worker, Connection &connection,
-                                                                  Cursor &cursor, bool is_drained, Answer &answer) {
-    const char *const output_full = worker.output + (output_size - answer_limit);
+// Whether no more had arrived than what `cursor` ends with, as far as that can be known: it was less than there was
+// room for, so the socket is empty, and the next arrival is a new edge. But an end of stream that has already arrived
+// is none, and urgent data ends a recv early: then receive until the socket says so. (So do descriptors that come
+// through a Unix socket, and a peer that passes any may wait for its answer.)
+[[nodiscard, gnu::always_inline]] inline bool is_drained(const Worker &worker, const Cursor &cursor,
+                                                         const epoll_event &event) {
+    return cursor.end < worker.input + input_size && (event.events & (EPOLLRDHUP | EPOLLPRI)) == 0;
+}
+
+// Takes one request behind the other and composes the answers.
+[[nodiscard, gnu::always_inline]] inline Progress
+answer_requests(Worker &worker, Connection &connection, Cursor &cursor, const epoll_event &event, Answer &answer) {
     do {
         const Parse parse = take_request(connection, cursor, answer);
         if (parse != Parse::complete) [[unlikely]] {
@@ -2216,31 +2226,30 @@ enum class Progress : size_t {
             refuse_request(connection, answer, refusal(parse));
             return Progress::to_last;
         }
-        if (worker.drain_ticks != 0 && cursor.at == cursor.end && is_drained) [[unlikely]]  // it is the last one
-            connection.exchange.manner.persistence = Exchange::Persistence::close;
+        if (worker.drain_ticks != 0 && cursor.at == cursor.end && is_drained(worker, cursor, event)) [[unlikely]]
+            connection.exchange.manner.persistence = Exchange::Persistence::close;  // it is the last one
         worker.context.counters.add(Counter::requests);
         if (!answer_exchange(connection.exchange, answer))
-            return cursor.at == cursor.end && is_drained && worker.drain_ticks == 0 ? Progress::to_end
-                                                                                    : Progress::to_last;
-    } while (cursor.at != cursor.end && answer.at <= output_full);
+            return cursor.at == cursor.end && is_drained(worker, cursor, event) && worker.drain_ticks == 0
+                       ? Progress::to_end
+                       : Progress::to_last;
+    } while (cursor.at != cursor.end && answer.at <= worker.output + (output_size - answer_limit));
     return Progress::all;
 }
 
-// Answers all complete requests among the first `filled` bytes of the input buffer. `is_drained`: no more had arrived
-// when these were received. Returns whether the connection goes on; whether it receives is to be seen by its state.
-[[nodiscard, gnu::always_inline]] inline bool serve(Worker &worker, Connection &connection, int socket, size_t filled,
-                                                    bool is_drained) {
+// Answers all complete requests at `cursor`, which is in the input buffer and came with `event`. Returns whether the
+// connection goes on; whether it receives is to be seen by its state.
+[[nodiscard, gnu::always_inline]] inline bool serve(Worker &worker, Connection &connection, int socket,
+                                                    const epoll_event &event, Cursor &cursor) {
     using enum Connection::State;
-    Cursor cursor{worker.input, worker.input + filled};
-    worker.input[filled] = '\0';
     do {
         Answer answer{worker.output, &worker.context};
-        const Progress progress = answer_requests(worker, connection, cursor, is_drained, answer);
+        const Progress progress = answer_requests(worker, connection, cursor, event, answer);
         const size_t size = size_t(answer.at - worker.output);
         long sent = 0;
         if (size != 0) [[likely]] {
             connection.state = idle;
-            connection.deadline = uint8_t(worker.ticks + timeouts[size_t(idle)]);
+            connection.deadline = worker.idle_deadline;
             level_branch_history();
             sent = send(socket, worker.output, size);
         }
@@ -2270,15 +2279,17 @@ enum class Progress : size_t {
     return watch_anew(worker, connection);
 }
 
-// Receives the next bytes behind a partial head, if there is one. Returns how many bytes the input buffer holds then,
-// or -errno.
-[[nodiscard, gnu::cold, gnu::noinline]] long receive_behind(Worker &worker, Connection &connection) {
+// Receives the next bytes behind a partial head. If some have come, the whole is in the input buffer, and `waiting` is
+// its size. Returns whether the connection goes on.
+[[nodiscard, gnu::cold]] bool receive_behind(Worker &worker, Connection &connection, size_t &waiting) {
     const Block &block = worker.block_of(connection);
-    const long got = recv(worker.socket_of(connection), worker.input + block.input_end, input_size - block.input_end);
-    if (got <= 0) return got;
-    const size_t kept = take_back_input(worker, connection);
-    worker.context.counters.add(Counter::bytes_in, -kept);  // receive() counts them all
-    return long(kept) + got;
+    long got;
+    do got = recv(worker.socket_of(connection), worker.input + block.input_end, input_size - block.input_end);
+    while (got == -EINTR);
+    if (got <= 0) return got == -EAGAIN;
+    worker.context.counters.add(Counter::bytes_in, size_t(got));
+    waiting = take_back_input(worker, connection) + size_t(got);
+    return true;
 }
 
 // Something has arrived; `waiting` bytes of it are in the input buffer already. This and `serve` are inlined into
@@ -2286,28 +2297,26 @@ enum class Progress : size_t {
 // time, since the kernel's own calls have overwritten the processor's return stack. Returns whether the connection goes
 // on.
 [[nodiscard, gnu::always_inline]] inline bool receive(Worker &worker, Connection &connection, int socket,
-                                                      uint32_t events, size_t waiting) {
+                                                      const epoll_event &event, size_t waiting) {
     size_t turn = 0;
     do {
         long filled = long(waiting);
         if (waiting == 0) [[likely]] {
-            filled = connection.state != Connection::State::receiving_head ? recv(socket, worker.input, input_size)
-                                                                           : receive_behind(worker, connection);
+            filled = recv(socket, worker.input, input_size);
             if (filled <= 0) [[unlikely]] {
                 if (filled == -EINTR) continue;
                 return filled == -EAGAIN;
             }
             worker.context.counters.add(Counter::bytes_in, size_t(filled));
         }
-        // Less than there was room for: the socket is empty, and the next arrival is a new edge. But an end of stream
-        // that has already arrived is none, and urgent data ends a recv early: then receive until the socket says so.
-        // (So do descriptors that come through a Unix socket, and a peer that passes any may wait for its answer.)
-        const bool is_drained = size_t(filled) < input_size && (events & (EPOLLRDHUP | EPOLLPRI)) == 0;
+        worker.input[filled] = '\0';
+        Cursor cursor{worker.input, worker.input + filled};
         waiting = 0;
-        if (!serve(worker, connection, socket, size_t(filled), is_drained)) [[unlikely]]
+        if (!serve(worker, connection, socket, event, cursor)) [[unlikely]]
             return false;
-        if (is_drained || !connection.receives()) [[likely]]
+        if (is_drained(worker, cursor, event) || connection.state < Connection::State::receiving_head) [[likely]]
             return true;
+        if (connection.state == Connection::State::receiving_head) break;  // its rest is no common event
     } while (++turn < receive_turns);
     return watch_anew(worker, connection);  // reports what is left, behind the other connections
 }
@@ -2370,7 +2379,7 @@ void put_head(char *at, uint64_t now) {
 [[nodiscard, gnu::cold]] bool expire(Worker &worker, Connection &connection, long socket) {
     using enum Connection::State;
     const Connection::State state = connection.state;
-    if (state <= idle && has_input(socket)) return true;  // its event is on the way
+    if (state >= accepted && has_input(socket)) return true;  // its event is on the way
     worker.context.counters.add(Counter::expired);
     if (state == receiving_content || state == receiving_head) {
         Answer answer{worker.output, &worker.context};
@@ -2381,7 +2390,7 @@ void put_head(char *at, uint64_t now) {
         return settle(worker, connection, {}, sent, size, Progress::to_last);
     }
     // A reset, so that the kernel does not keep what the peer does not take either.
-    if (state >= sending) (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
+    if (connection.sends()) (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
     return false;
 }
 
@@ -2397,9 +2406,9 @@ void put_head(char *at, uint64_t now) {
         Connection &connection = worker.connections[socket];
         const Connection::State state = connection.state;
         if (state == closed) continue;
-        const uint8_t left = uint8_t(connection.deadline - worker.ticks);
+        const uint8_t left = uint8_t(connection.deadline - worker.ticks());
         if (left != 0) {
-            if (worker.drain_ticks == 0 || state > idle) continue;
+            if (worker.drain_ticks == 0 || state < accepted) continue;
             const uint8_t grace_ticks = state == accepted ? drain_first_ticks : drain_grace_ticks;
             const uint8_t first_second = uint8_t(timeouts[size_t(state)] - 1);  // no less is left in it
             if (worker.drain_ticks <= grace_ticks && left >= first_second) continue;
@@ -2488,7 +2497,7 @@ inline bool accept_connections(Worker &worker) {
 
 // The clock has ticked. It goes on as long as there are connections, or are to be again.
 [[gnu::cold]] void tick(Worker &worker) {
-    if (worker.drain_ticks % 8 == 0) worker.ticks++;
+    if (worker.drain_ticks % 8 == 0) worker.idle_deadline++;
     expire_overdue(worker);
     if (worker.drain_ticks != 0) return go_on_draining(worker);
     resume_accepting(worker);
@@ -2496,42 +2505,49 @@ inline bool accept_connections(Worker &worker) {
     if (worker.context.counters[Counter::open] != 0 || !worker.is_accepting) run_clock(worker);
 }
 
-// An event of `descriptor` that is not about a connection that receives. Returns how much input has waited for it and
-// is to be answered now. A connection that does not go on is closed.
+// An event of `descriptor` that is not about a connection that just receives. Returns how much input has waited for it
+// and is to be answered now. A connection that does not go on is closed.
 [[nodiscard, gnu::cold, gnu::noinline]] size_t handle_rare_event(Worker &worker, Connection &connection,
-                                                                 int descriptor) {
+                                                                 epoll_event &event) {
     using enum Connection::State;
+    const int descriptor = int(event.data);
     const bool is_stop = descriptor == worker.process->stop;
     if (is_stop) drain(worker);
     if (is_stop || descriptor == worker.timer) tick(worker);
     size_t waiting = 0;
     // One of the above, or closed by another event that came at the same time.
     if (connection.state == closed) return 0;
-    if (connection.state == lingering ? linger(worker, connection) : resume(worker, connection, descriptor, waiting))
-        return waiting;
+    bool goes_on;
+    if (connection.state == receiving_head) {
+        goes_on = receive_behind(worker, connection, waiting);
+    } else if (connection.state == lingering) {
+        goes_on = linger(worker, connection);
+    } else {
+        goes_on = resume(worker, connection, descriptor, waiting);
+        event.events |= EPOLLRDHUP;  // as if: there may be more in the socket than what waits
+    }
+    if (goes_on) return waiting;
     close_connection(worker, connection);
     return 0;
 }
 
 [[noreturn, gnu::hot, gnu::noinline]] void run_worker(Worker &worker) {
     for (;;) {
-        const epoll_event *event = worker.events;
+        epoll_event *event = worker.events;
         // On an error, which can only be EINTR, there are none.
-        for (long left = epoll_wait(worker.epoll, worker.events, events_per_wait); left > 0; left--, event++) {
+        for (long left = epoll_wait(worker.epoll, worker.events, events_per_wait); --left >= 0; event++) {
             const int descriptor = int(event->data);
             if (descriptor == worker.listener) {
                 (void)accept_connections(worker);
                 continue;
             }
             Connection &connection = worker.connections[descriptor];
-            uint32_t events = event->events;
             size_t waiting = 0;
             if (!connection.receives()) [[unlikely]] {
-                waiting = handle_rare_event(worker, connection, descriptor);
+                waiting = handle_rare_event(worker, connection, *event);
                 if (waiting == 0) continue;
-                events |= EPOLLRDHUP;  // there may be more in the socket than that
             }
-            if (!receive(worker, connection, descriptor, events, waiting)) [[unlikely]]
+            if (!receive(worker, connection, descriptor, *event, waiting)) [[unlikely]]
                 close_connection(worker, connection);
         }
     }

@@ -924,7 +924,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     prepare_worker();
     run(Cutting::whole);
     if (script.stream.size <= byte_by_byte_limit) run(Cutting::byte_by_byte);
-    worker.ticks = script.circumstances;  // they are counted modulo 256
+    worker.idle_deadline = script.circumstances;  // they are counted modulo 256
     if (script.plan.size != 0 || script.circumstances != 0) run(Cutting::planned);
     return 0;
 }
