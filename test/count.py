@@ -41,12 +41,12 @@ TARGET = b" /baseline11?a=13&b=42 HTTP/1.1\r\nHost: localhost:8080\r\n"
 # What is sent; how many instructions it may take when it comes alone, and how many each of 16 that come at once; how
 # many pages.
 KINDS = {
-    "GET /pipeline": (PIPELINE, 355, 240, 4),
-    "GET /baseline11": (b"GET" + TARGET + b"\r\n", 540, 425, 4),
-    "POST /baseline11": (b"POST" + TARGET + b"Content-Length: 2\r\n\r\n20", 760, 645, 4),
-    "POST /baseline11, chunked": (b"POST" + TARGET + b"Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0\r\n\r\n", 860,
-                                  740, 4),
-    f"GET /pipeline, a browser's {len(BROWSER)} bytes": (BROWSER, 1180, 1060, 4),
+    "GET /pipeline": (PIPELINE, 305, 205, 4),
+    "GET /baseline11": (b"GET" + TARGET + b"\r\n", 475, 375, 4),
+    "POST /baseline11": (b"POST" + TARGET + b"Content-Length: 2\r\n\r\n20", 695, 595, 4),
+    "POST /baseline11, chunked": (b"POST" + TARGET + b"Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0\r\n\r\n", 725,
+                                  625, 4),
+    f"GET /pipeline, a browser's {len(BROWSER)} bytes": (BROWSER, 1100, 1005, 4),
 }
 
 
