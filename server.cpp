@@ -2449,6 +2449,7 @@ inline bool accept_connections(Worker &worker) {
             // What has run out, or a rule that forbids it, may last. From 64 on errors are the network's, to be
             // followed by another try (accept(2)): the listener is reported as long as there are connections.
             if (socket == -EAGAIN) return true;
+            if (socket == -EINTR) continue;
             if (socket > -64 || socket == -ENOBUFS) pause_accepting(worker);
             return false;
         }
