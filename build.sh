@@ -1,10 +1,23 @@
 #!/usr/bin/env bash
 # Builds ./server, the program as it ships, and ./server.debug, the same instructions with their symbols.
-#   CXX    the compiler, g++ (default) or clang++, by name or path, and options of its own, as --target=. It decides
-#          whether it is a program for x86-64, aarch64 or riscv64.
-#   MARCH  the instruction set it may use, as -march= takes it
+#   build.sh [NAME=NUMBER...]   with other values for tunables of server.cpp: ./build.sh idle_timeout_s=30
+# Environment:
+#   CXX      the compiler, g++ (default) or clang++, by name or path, and options of its own, as --target=. It decides
+#            whether it is a program for x86-64, aarch64 or riscv64.
+#   MARCH    the instruction set it may use, as -march= takes it
+#   OUTPUT   the folder that both files go to (default: the one that this script is in)
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+source=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+output=${OUTPUT:-$source}
+
+tunables=
+for tunable in "$@"; do
+  if [[ ! $tunable =~ ^[a-z0-9_]+=[0-9]+$ ]]; then
+    echo "build.sh: not a tunable and its value: '$tunable' (as in: ./build.sh idle_timeout_s=30)" >&2
+    exit 2
+  fi
+  tunables+="TUNE(${tunable%=*}, ${tunable#*=}) "
+done
 
 read -r -a compiler <<<"${CXX:-g++}"
 
@@ -45,6 +58,7 @@ flags=(
   -fdata-sections
   -fcf-protection=none            # landing pads for a check that Linux does not make in user space
 )
+if [[ -n $tunables ]]; then flags+=("-DMOTE_TUNABLES=$tunables"); fi
 if [[ $("${compiler[@]}" --version) != *clang* ]]; then
   if [[ $machine == x86_64* ]]; then flags+=(-malign-data=abi); fi # no padding between constants
   flags+=(
@@ -108,17 +122,19 @@ link_flags=(
   "-Wl,--build-id=none"
 )
 
-"${compiler[@]}" "${flags[@]}" -c -o "$folder/server.o" server.cpp
-"${compiler[@]}" "${link_flags[@]}" -o server.debug "$folder/server.o"
-"${compiler[@]}" "${link_flags[@]}" -Wl,--strip-all -o server "$folder/server.o"
+mkdir --parents "$output"
+"${compiler[@]}" "${flags[@]}" -c -o "$folder/server.o" "$source/server.cpp"
+"${compiler[@]}" "${link_flags[@]}" -o "$output/server.debug" "$folder/server.o"
+"${compiler[@]}" "${link_flags[@]}" -Wl,--strip-all -o "$folder/server" "$folder/server.o"
 
 # Section headers and their names are for tools, which find them in server.debug. The kernel loads segments.
 end=0
 while read -r type offset _ _ size _; do
   if [[ $type == LOAD ]] && ((offset + size > end)); then end=$((offset + size)); fi
-done < <(readelf --program-headers --wide server)
-truncate --size="$end" server
-clear_bytes() { head --bytes="$2" /dev/zero | dd of=server bs=1 seek="$1" conv=notrunc status=none; }
+done < <(readelf --program-headers --wide "$folder/server")
+truncate --size="$end" "$folder/server"
+clear_bytes() { head --bytes="$2" /dev/zero | dd of="$folder/server" bs=1 seek="$1" conv=notrunc status=none; }
 clear_bytes 40 8 # e_shoff
 clear_bytes 58 6 # e_shentsize, e_shnum, e_shstrndx
-echo "server: $(stat --format=%s server) bytes"
+mv "$folder/server" "$output/server"
+echo "server: $(stat --format=%s "$output/server") bytes"

@@ -23,12 +23,13 @@
 #include <arm_neon.h>
 #endif
 
-namespace {
-
 // ---- Tunables --------------------------------------------------------------------------------------------------
 // Every number that someone may want to change. Sizes are in bytes; the assertions tie together what must agree.
+// A build can have other values without an edit of this file: ./build.sh idle_timeout_s=30 content_limit=65536
 
 #define MOTE_VERSION "0.1.0"  // a macro, to be a part of longer texts
+
+namespace tunables {
 
 constexpr uint16_t default_port = 8080;
 constexpr size_t worker_limit = 1024;           // the most that --threads takes
@@ -44,7 +45,6 @@ constexpr size_t input_size = 32768;             // one recv; at least a whole h
 constexpr size_t output_size = 8 * 4096 - 2048;  // answers collected for one send
 constexpr size_t block_count = 256;              // a worker's blocks: connections with a partial head or held-up output
 constexpr size_t answer_content_limit = 256;     // the longest response content; raise it with the longest answer
-constexpr size_t answer_limit = answer_content_limit + 512;  // and a response head: checked in section 5
 
 constexpr size_t method_limit = 32;                 // what follows a longer one is not looked at
 constexpr size_t request_line_limit = 8000;         // RFC 9112 section 3 recommends to support at least this
@@ -69,6 +69,18 @@ constexpr uint8_t drain_first_ticks = 11;  // the same where the first bytes may
 constexpr int64_t drain_limit_s = 4;       // then it ends, whatever is still open
 
 constexpr uint32_t nobody = 65534;  // the user and the group that it becomes if it was started as root
+
+}  // namespace tunables
+
+namespace {
+
+using namespace tunables;
+#if defined(MOTE_TUNABLES)  // other values, as build.sh defines it: TUNE(idle_timeout_s, 30) TUNE(content_limit, 65536)
+#define TUNE(name, value) constexpr decltype(tunables::name) name{value};  // found before the one in tunables
+MOTE_TUNABLES
+#endif
+
+constexpr size_t answer_limit = answer_content_limit + 512;  // of content and head: checked in section 5
 
 static_assert(input_size >= 2 * head_limit, "a head held back must leave room in the input buffer for the next bytes");
 static_assert(head_timeout_s < 128 && content_timeout_s < 128 && idle_timeout_s < 128 && send_timeout_s < 128,

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # The entry for HttpArena that test/arena.sh makes, and that its validation can fail.
 load helper
+unset BATS_NO_PARALLELIZE_WITHIN_FILE
 
 setup() {
   if [[ $built != "$root" ]]; then skip 'the entry is the same for every compiler'; fi
@@ -8,9 +9,9 @@ setup() {
 teardown() { stop_server; }
 
 @test "the entry is four files that the arena builds by its Dockerfile, and passes the validation" {
-  run -0 "$root/test/arena.sh" "$BATS_TEST_TMPDIR"
+  run -0 "$root/test/arena.sh" "$BATS_TEST_TMPDIR/arena"
   [[ $output == *$'\nok 8 '* && $output != *$'\nnot ok '* ]] || fail "$output"
-  cd "$BATS_TEST_TMPDIR"
+  cd "$BATS_TEST_TMPDIR/arena"
   run -0 find . -type f -printf '%m %p\n'
   [[ $(sort <<<"$output" | xargs) == '644 ./frameworks/mote/Dockerfile 644 ./frameworks/mote/build.sh '\
 '644 ./frameworks/mote/meta.json 644 ./frameworks/mote/server.cpp' ]] || fail "$output"
@@ -20,16 +21,15 @@ teardown() { stop_server; }
 
 @test "what listens on a port is validated there" {
   start_server
-  run -0 "$root/test/arena.sh" "$BATS_TEST_TMPDIR" "$server_port"
+  run -0 "$root/test/arena.sh" "$BATS_TEST_TMPDIR/arena" "$server_port"
   if server_is_gone; then fail 'the validation has ended a server that is not its own'; fi
   stop_server
   # A server that takes content of one byte only, and one that is not there.
   build_variant content_limit=1
   start_server
-  run -1 "$root/test/arena.sh" "$BATS_TEST_TMPDIR" "$server_port"
+  run -1 "$root/test/arena.sh" "$BATS_TEST_TMPDIR/arena" "$server_port"
   stop_server
-  run -1 "$root/test/arena.sh" "$BATS_TEST_TMPDIR" "$server_port"
-  unset server_program
+  run -1 "$root/test/arena.sh" "$BATS_TEST_TMPDIR/arena" "$server_port"
 }
 
 # entry_of EDIT FILE: what the script says of an entry with this edit of a file, which the arena would refuse.

@@ -129,6 +129,28 @@ teardown() { stop_server; }
   [[ ${#lines[@]} == 1 && $output == *"no-such-compiler"*"apt-get install"* ]] || fail "$output"
 }
 
+@test "build.sh takes other values of tunables, and refuses what is none or does not fit" {
+  build_variant default_port=1234
+  run -1 "${emulator[@]}" "$server_program" --address 192.0.2.1 # which is nobody's
+  [[ $output == 'mote: bind to 192.0.2.1 port 1234: '* ]] || fail "$output"
+
+  local before row
+  before=$(stat --format=%Y "$server_program")
+  while IFS='|' read -r row expected_status message; do
+    LC_ALL=C OUTPUT=$BATS_TEST_TMPDIR/variant run "-$expected_status" "$root/build.sh" "$row"
+    [[ $output == *"$message"* ]] || fail "$row: $output"
+  done <<'ARGUMENTS'
+idle_timeout=3|1|error: 'idle_timeout' is not a member of 'tunables'
+head_timeout_s=300|1|narrowing
+head_limit=20000|1|a head held back must leave room in the input buffer
+idle_timeout_s|2|build.sh: not a tunable and its value: 'idle_timeout_s'
+idle_timeout_s=|2|build.sh: not a tunable and its value: 'idle_timeout_s='
+idle_timeout_s=-1|2|build.sh: not a tunable and its value: 'idle_timeout_s=-1'
+--help|2|build.sh: not a tunable and its value: '--help'
+ARGUMENTS
+  [[ $(stat --format=%Y "$server_program") == "$before" ]] || fail 'a build that failed has left a program'
+}
+
 rss_kib() { awk '/^Rss:/ { print $2 }' "/proc/$server_pid/smaps_rollup"; }
 
 @test "memory: under 150 KiB idle, under 1 MiB with 16,000 open connections that were all served" {

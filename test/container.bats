@@ -74,8 +74,8 @@ manifest_has() {
   kubectl patch --local --type=merge --patch={} --filename="$root/test/deploy/kubernetes.yaml" --output="jsonpath=$1"
 }
 
-# The container's server by its command line, whatever stands between it and the test.
-inner_pid() { pgrep --full "^/server --port $server_port\b"; }
+# The container's server by its command line, whatever stands between it and the test. Nothing else is called /server.
+inner_pid() { pgrep --full "^/server --port 0\b"; }
 
 # The running container's server answers, is nobody and in no other group, and ends on SIGTERM with status 0 within a
 # second, or as many as given.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Behind the proxies of test/deploy: what dies or is replaced there costs no request.
 load helper
+unset BATS_NO_PARALLELIZE_WITHIN_FILE
 setup_file() { build_server; }
 
 proxy_pid=
@@ -25,36 +26,38 @@ start_numbered() {
 # Three servers, the proxy that "$@" starts, with their ports in PORT and PORT_1 to PORT_3, and load on it; meanwhile one
 # server is killed and started again, another one ends by a signal and is started again.
 lose_servers_under_load() {
-  # Free ones that no connection gets by itself meanwhile: those begin at 32768 (ip(7)).
-  read -r -a ports <<<"$(python3 -c 'import random, socket
-ports = []
+  # Free ones that no connection gets by itself meanwhile: those begin at 32768 (ip(7)). Each test has a range of its own.
+  read -r -a ports <<<"$(python3 -c 'import random, socket, sys
+ports, first = [], 20000 + 1000 * int(sys.argv[1])
 while len(ports) < 4:
-    port = random.randrange(20000, 32768)
+    port = random.randrange(first, first + 1000)
     try:
-        socket.create_server(("", port)).close()
+        if port not in ports:
+            socket.create_server(("", port)).close()
+            ports.append(port)
     except OSError:
-        continue
-    ports.append(port)
-print(*ports)')"
+        pass
+print(*ports)' "$BATS_TEST_NUMBER")"
   local number
   for number in 1 2 3; do start_numbered "$number"; done
   PORT=${ports[0]} PORT_1=${ports[1]} PORT_2=${ports[2]} PORT_3=${ports[3]} "$@" >"$BATS_TEST_TMPDIR/proxy" 2>&1 3>&- &
   proxy_pid=$!
   is_answering() { [[ $(curl --silent "http://127.0.0.1:${ports[0]}/pipeline") == ok ]]; }
   wait_until is_answering
-  wrk --threads 1 --connections 64 --duration 6s --timeout 4s --script "$root/test/requests.lua" \
+  wrk --threads 1 --connections 64 --duration 4s --timeout 4s --script "$root/test/requests.lua" \
     "http://127.0.0.1:${ports[0]}" -- baseline >"$BATS_TEST_TMPDIR/wrk" 3>&- &
   local wrk_pid=$!
-  sleep 1
+  sleep 0.7 # under load
   kill -KILL "${server_pids[1]}"
-  sleep 1
+  wait "${server_pids[1]}" || true # its status is what the signal was
+  sleep 1 # until a proxy has found out, and gone on without it
   kill "${server_pids[2]}"
   wait "${server_pids[2]}"
   start_numbered 1
   start_numbered 2
   wait "$wrk_pid"
   output=$(grep --invert-match latencies "$BATS_TEST_TMPDIR/wrk")
-  echo "# $(grep --only-matching 'Requests/sec.*' <<<"$output"), of $(grep --only-matching '[0-9]* requests in' <<<"$output") 6 s" >&3
+  echo "# $(grep --only-matching 'Requests/sec.*' <<<"$output"), of $(grep --only-matching '[0-9]* requests in' <<<"$output") 4 s" >&3
   [[ $output != *'Non-2xx'* && $output != *'Socket errors'* ]] || fail "$output"
   (($(sed --quiet 's/ *\([0-9]*\) requests in .*/\1/p' <<<"$output") > 1000)) || fail "$output"
 }

@@ -1,12 +1,17 @@
 # What the test files share: a server of their own, raw bytes to and from it, and assertions that say what they saw.
 # `load helper` in each file; start_server in its setup_file, stop_server in its teardown_file.
 
-bats_require_minimum_version 1.5.0
+bats_require_minimum_version 1.8.0
+
+# bats --jobs runs files at the same time, but the tests of a file one by one: most files share a server. Those whose
+# tests have servers of their own, and mostly wait, unset this behind `load`.
+BATS_NO_PARALLELIZE_WITHIN_FILE=true
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 built=$root # the folder of the server that is tested
 emulator=() # words to put before it
 tools=      # what the names of its linker's tools begin with
+export PYTHONPATH=$root/test PYTHONDONTWRITEBYTECODE=1
 
 # With ARCH=aarch64 or riscv64 the tests are about what a cross compiler makes, under an emulator, with MARCH about what is
 # built for that instruction set.
@@ -25,30 +30,37 @@ natively() {
   if ((${#emulator[@]} != 0)); then skip "emulated: $1"; fi
 }
 
+# The folder of this test, or that of its file while the file is set up.
+own_folder() { echo "${BATS_TEST_TMPDIR:-$BATS_FILE_TMPDIR}"; }
+
 # Builds the server if it is missing or older than what it is made of. Files that run at the same time wait here for
 # one another.
 build_server() {
   (
     flock 9
     if [[ ! -x $built/server || $root/server.cpp -nt $built/server || $root/build.sh -nt $built/server ]]; then
-      if [[ $built != "$root" ]]; then
-        mkdir --parents "$built"
-        cp "$root/server.cpp" "$root/build.sh" "$built"
-      fi
-      "$built/build.sh" >&2
+      OUTPUT=$built "$root/build.sh" >&2
     fi
   ) 9>"${TMPDIR:-/tmp}/mote-build.$(id --user).lock"
 }
 
-# build_variant NAME=VALUE...: builds the server with other tunables, and lets start_server take it from then on.
+# build_variant NAME=NUMBER...: builds the server with other tunables, and lets start_server take it from then on.
 build_variant() {
-  local folder=$BATS_FILE_TMPDIR/variant tunable
+  server_program=$(own_folder)/variant/server
+  export server_program
+  OUTPUT=$(own_folder)/variant "$root/build.sh" "$@" >&2
+}
+
+# build_edited SCRIPT...: builds the server from a source that these scripts of sed have changed, where no tunable does,
+# and lets start_server take it from then on.
+build_edited() {
+  local folder arguments=() script
+  folder=$(own_folder)/edited
+  for script in "$@"; do arguments+=(--expression="$script"); done
   mkdir --parents "$folder"
-  cp "$root/server.cpp" "$root/build.sh" "$folder"
-  for tunable in "$@"; do
-    grep --quiet "^constexpr [a-z0-9_]* ${tunable%=*} = " "$folder/server.cpp"
-    sed --in-place "s/^\(constexpr [a-z0-9_]* ${tunable%=*} = \)[^;]*;/\1${tunable#*=};/" "$folder/server.cpp"
-  done
+  cp "$root/build.sh" "$folder"
+  sed "${arguments[@]}" "$root/server.cpp" >"$folder/server.cpp"
+  ! cmp --quiet "$root/server.cpp" "$folder/server.cpp" || fail "nothing is changed by: $*"
   "$folder/build.sh" >&2
   export server_program=$folder/server
 }
@@ -66,22 +78,15 @@ start_server() {
   else
     build_server
   fi
-  server_log=$BATS_FILE_TMPDIR/server.log
-  local attempt
-  for attempt in 1 2 3 4 5; do
-    # A port that nothing listens on now; should another program be faster, the next attempt takes another one.
-    server_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])')
-    : >"$server_log" # an earlier server's line must not be taken for this one's
-    # Descriptor 3 belongs to bats, which waits until nobody has it open any more.
-    "${server_command[@]}" "${emulator[@]}" "${server_program:-$built/server}" --port "$server_port" "$@" 2>"$server_log" 3>&- &
-    server_pid=$!
-    if wait_until server_is_settled && grep --quiet listening "$server_log"; then
-      export server_port server_pid server_log
-      return
-    fi
-    wait "$server_pid" || echo "attempt $attempt: $(cat "$server_log")" >&2
-  done
-  return 1
+  server_log=$(own_folder)/server.log
+  : >"$server_log" # an earlier server's line must not be taken for this one's
+  # Descriptor 3 belongs to bats, which waits until nobody has it open any more.
+  "${server_command[@]}" "${emulator[@]}" "${server_program:-$built/server}" --port 0 "$@" 2>"$server_log" 3>&- &
+  server_pid=$!
+  wait_until server_is_settled
+  server_port=$(sed --quiet 's/.* listening on .* port \([0-9]*\) with .*/\1/p' "$server_log") # none at a path
+  export server_port server_pid server_log
+  is_listening || fail "it did not start: $(<"$server_log")"
 }
 
 # Starts a server with one worker under strace, whose options say which of its system calls fail. strace puts another
@@ -91,7 +96,8 @@ start_under_strace() {
   start_server --threads 1 --no-sandbox
 }
 
-server_is_settled() { grep --quiet listening "$server_log" || ! kill -0 "$server_pid" 2>/dev/null; }
+is_listening() { grep --quiet ' listening on ' "$server_log"; }
+server_is_settled() { is_listening || server_is_gone; }
 
 # Ends the server; one that does not end by itself is killed, and the test fails.
 stop_server() {
@@ -173,8 +179,7 @@ assert_refused() {
 
 # Runs the Python program on standard input with server_port and server_pid as `port` and `pid`, and with test/peers.py.
 run_peers() {
-  { printf 'from peers import *\nport, pid = %d, %d\n' "$server_port" "$server_pid" && cat; } |
-    PYTHONPATH=$root/test PYTHONDONTWRITEBYTECODE=1 timeout "${peers_limit:-60}" python3 -
+  { printf 'from peers import *\nport, pid = %d, %d\n' "$server_port" "$server_pid" && cat; } | timeout 60 python3 -
 }
 
 # Checks the rows on standard input against the server: see test/cases.py.

@@ -1,6 +1,8 @@
 """What the tests' own clients share: connections, requests, and a look at the server's process."""
 import os
 import pathlib
+import re
+import signal
 import socket
 import struct
 import threading
@@ -80,10 +82,19 @@ def tcp_sockets(local_port):
 
 
 def queues(local_port, remote_port):
-    """Bytes that the socket between these ports has not been rid of, and bytes that nobody has read. None without it."""
-    for columns in tcp_sockets(local_port):
-        if columns[2].endswith(f":{remote_port:04X}"):
-            return [int(size, 16) for size in columns[4].split(":")]
+    """Bytes that the socket between these ports of 127.0.0.1 has not been rid of, and bytes that nobody has read. None
+    without it. By sock_diag(7), which looks up this one socket: /proc/net/tcp is a walk through all there are."""
+    host, any_socket, request = socket.inet_aton("127.0.0.1"), b"\xff" * 8, 20  # SOCK_DIAG_BY_FAMILY
+    asked = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0xffffffff) + \
+        struct.pack(">HH4s12x4s12xI8s", local_port, remote_port, host, host, 0, any_socket)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as netlink:  # NETLINK_SOCK_DIAG
+        netlink.send(struct.pack("=IHHII", 16 + len(asked), request, 1, 0, 0) + asked)
+        answer = netlink.recv(4096)
+    # Where there is no such socket, the answer is an error or the listener.
+    if struct.unpack_from("=H", answer, 4)[0] != request or struct.unpack_from(">H", answer, 22)[0] != remote_port:
+        return None
+    unread, unsent = struct.unpack_from("=II", answer, 16 + 4 + 48 + 4)
+    return [unsent, unread]
 
 
 HAS_IPV6 = pathlib.Path("/proc/net/if_inet6").exists() and \
@@ -95,6 +106,24 @@ def wait_until(condition, seconds=10):
     while not condition():
         assert time.monotonic() < end, "gave up waiting"
         time.sleep(0.01)
+
+
+def counted(pid, workers=1):
+    """What each worker says on SIGUSR1 that it has counted: a dictionary each. The server's log is $server_log."""
+    log = pathlib.Path(os.environ["server_log"])
+
+    def said():
+        return [line for line in log.read_text().splitlines(True) if line.endswith("exhausted\n")]
+    before = len(said())
+    os.kill(pid, signal.SIGUSR1)
+    wait_until(lambda: len(said()) == before + workers)
+    return [{name: int(number) for number, name in re.findall("([0-9]+) ([a-z0-9 ]+)", line)}
+            for line in said()[-workers:]]
+
+
+def wait_until_read(port, *peers):
+    """Until the server has received all that these have sent."""
+    wait_until(lambda: all(queues(port, peer.getsockname()[1])[1] == 0 for peer in peers))
 
 
 class Probe(threading.Thread):

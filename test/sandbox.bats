@@ -1,23 +1,16 @@
 #!/usr/bin/env bats
 # What the server gives up once it has started: its identity, privileges, files, and the system calls it has no use for.
 load helper
+unset BATS_NO_PARALLELIZE_WITHIN_FILE
 setup_file() { build_server; }
 teardown() { stop_server; }
 
 ok='GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
 
-# Builds the server with a line of C++ more at the beginning of what answers /pipeline, and lets start_server take it
-# from then on. Further arguments: sed's, to change more of it.
+# Builds the server with a line of C++ more at the beginning of what answers /pipeline. Further arguments: scripts of
+# sed, to change more of it.
 build_with() {
-  local folder=$BATS_TEST_TMPDIR/changed line=$1
-  shift
-  mkdir --parents "$folder"
-  cp "$root/build.sh" "$folder"
-  sed "s|^void answer_ok(.*) { \(.*\) }$|void answer_ok(const Exchange \&, Answer \&answer) { $line \1 }|" \
-    "$root/server.cpp" | sed "$@" -e b >"$folder/server.cpp"
-  ! cmp --quiet "$root/server.cpp" "$folder/server.cpp"
-  "$folder/build.sh" >&2
-  server_program=$folder/server
+  build_edited "s|^void answer_ok(.*) { \(.*\) }$|void answer_ok(const Exchange \&, Answer \&answer) { $1 \1 }|" "${@:2}"
 }
 
 # status_of FIELD: its value in /proc for all threads, each one once.
@@ -166,7 +159,7 @@ landlock_version() { python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(
   for call in "${calls[@]}"; do
     # With the filter out of the way, an answer comes only if the call is refused with EACCES.
     build_with "if ($call != -13) { exit_group(99); }" \
-      -e 's/return seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);/return long(program.length);/'
+      's/return seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);/return long(program.length);/'
     start_server
     exchange "$ok"
     assert_statuses 200 "$call"

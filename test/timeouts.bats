@@ -1,59 +1,14 @@
 #!/usr/bin/env bats
 # How long a connection may take for what it is at. The server is built with shorter limits, so that they can be met.
 load helper
-setup_file() {
-  build_variant head_timeout_s=1 content_timeout_s=2 idle_timeout_s=3 send_timeout_s=2 linger_timeout_s=1
-  start_server --threads 1
-}
-teardown_file() { stop_server; }
-
-# Each scenario is a function that returns the seconds until the connection ended and what came until then; all run at
-# the same time. A limit of n seconds ends between n and n + 1 seconds, for the clock ticks once a second.
-prelude=$(
-  cat <<'PYTHON'
-from concurrent.futures import ThreadPoolExecutor
-POST = b"POST /baseline11 HTTP/1.1\r\nHost: a\r\n"
-
-def end_of(peer, start, sender=None):
-    """Calls `sender` every 100 ms until the stream ends."""
-    received = b""
-    peer.settimeout(0.1)
-    while True:
-        try:
-            piece = peer.recv(65536)
-        except TimeoutError:
-            assert time.monotonic() < start + 12, f"it is still open: {received!r}"
-            if sender:
-                try: sender(peer)
-                except OSError: pass
-            continue
-        except ConnectionResetError:
-            piece = b""
-        if not piece:
-            return time.monotonic() - start, received
-        received += piece
-
-def trickle(data):
-    bytes_left = iter(data)
-    return lambda peer: peer.send(bytes([next(bytes_left, 0x61)]))
-
-def run(*scenarios):
-    with ThreadPoolExecutor(len(scenarios)) as pool:
-        for scenario, result in zip(scenarios, pool.map(lambda scenario: scenario(), scenarios)):
-            yield scenario.__name__, *result
-
-def expect(name, seconds, limit, received, status):
-    assert limit - 0.05 <= seconds <= limit + 1.5, f"{name}: ended after {seconds:.2f} s instead of {limit} to {limit + 1}"
-    if status is None:
-        assert received == b"", f"{name}: {received!r}"
-    else:
-        assert received.startswith(b"HTTP/1.1 %d " % status) and b"\r\nConnection: close\r\n" in received, f"{name}: {received!r}"
-PYTHON
-)
+unset BATS_NO_PARALLELIZE_WITHIN_FILE
+setup_file() { build_variant head_timeout_s=1 content_timeout_s=2 idle_timeout_s=3 send_timeout_s=2 linger_timeout_s=1; }
+setup() { start_server --threads 1; }
+teardown() { stop_server; }
 
 @test "a head that does not end in time is answered with 408, however it comes" {
-  run_peers <<PYTHON
-$prelude
+  run_peers <<'PYTHON'
+from deadlines import *
 def at_once():
     peer = connect(port); start = time.monotonic(); peer.sendall(OK[:-1])
     return end_of(peer, start)
@@ -69,21 +24,18 @@ def behind_a_request():
     peer = connect(port); start = time.monotonic(); peer.sendall(OK + b"POST")
     assert Answers(peer).next()[0] == 200
     return end_of(peer, start)
-for name, seconds, received in run(at_once, slowly, after_an_answer, behind_a_request):
-    expect(name, seconds, 1, received, 408)
-    assert received.endswith(b"408 Request Timeout\r\n"), received
 def of_head():
     peer = connect(port); start = time.monotonic(); peer.sendall(b"HEAD / HTTP/1.1\r\nHost:")
     return end_of(peer, start)
-for name, seconds, received in run(of_head):
-    expect(name, seconds, 1, received, 408)
-    assert received.endswith(b"\r\n\r\n"), received
+reason = b"\r\n\r\n408 Request Timeout\r\n"
+expect((at_once, 1, 408, reason), (slowly, 1, 408, reason), (after_an_answer, 1, 408, reason),
+       (behind_a_request, 1, 408, reason), (of_head, 1, 408, b"\r\n\r\n"))
 PYTHON
 }
 
 @test "content that does not end in time is answered with 408, and its time begins with it" {
-  run_peers <<PYTHON
-$prelude
+  run_peers <<'PYTHON'
+from deadlines import *
 def with_length():
     peer = connect(port); start = time.monotonic()
     peer.sendall(POST + b"Content-Length: 1000\r\n\r\n")
@@ -100,27 +52,23 @@ def behind_content():
     peer.sendall(b"2" + POST + b"Content-Length: 2\r\n\r\n1")
     assert Answers(peer).next()[2] == b"12"
     return end_of(peer, start)
-for name, seconds, received in run(with_length, chunked, behind_content):
-    expect(name, seconds, 2, received, 408)
+reason = b"\r\n\r\n408 Request Timeout\r\n"
+expect((with_length, 2, 408, reason), (chunked, 2, 408, reason), (behind_content, 2, 408, reason))
 PYTHON
 }
 
 @test "a connection between requests just closes" {
-  run_peers <<PYTHON
-$prelude
+  run_peers <<'PYTHON'
+from deadlines import *
 def never_used():
     peer = connect(port)
     return end_of(peer, time.monotonic())
 def only_empty_lines():
     peer = connect(port)
     return end_of(peer, time.monotonic(), lambda peer: peer.send(b"\r\n"))
-for name, seconds, received in run(never_used, only_empty_lines):
-    expect(name, seconds, 1, received, None)
 def half_an_empty_line():
     peer = connect(port); start = time.monotonic(); peer.sendall(b"\r"); time.sleep(0.2); peer.sendall(b"\n")
     return end_of(peer, start)
-for name, seconds, received in run(half_an_empty_line):
-    expect(name, seconds, 1, received, None)
 def idle():
     peer = connect(port); peer.sendall(OK); assert Answers(peer).next()[0] == 200
     return end_of(peer, time.monotonic())
@@ -136,14 +84,14 @@ def idle_after_pieces():
     time.sleep(1); peer.sendall(b"7")
     assert Answers(peer).next()[2] == b"7"
     return end_of(peer, time.monotonic())
-for name, seconds, received in run(idle, idle_with_empty_lines, idle_after_content, idle_after_pieces):
-    expect(name, seconds, 3, received, None)
+expect((never_used, 1, None), (only_empty_lines, 1, None), (half_an_empty_line, 1, None), (idle, 3, None),
+       (idle_with_empty_lines, 3, None), (idle_after_content, 3, None), (idle_after_pieces, 3, None))
 PYTHON
 }
 
 @test "a connection that is used stays open, and each part of a request has its own time" {
-  run_peers <<PYTHON
-$prelude
+  run_peers <<'PYTHON'
+from deadlines import *
 peer = connect(port)
 answers = Answers(peer)
 for n in range(3):
@@ -157,37 +105,9 @@ for n in range(3):
 PYTHON
 }
 
-@test "a peer that never reads is cut off, gives its block back, and slows nobody down" {
-  natively 'the probes are as slow as the emulator'
-  run_peers <<PYTHON
-$prelude
-probe = Probe(port)
-def never_reads():
-    peer = connect(port, receive_buffer=4096); start = time.monotonic()
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
-    peer.settimeout(10)
-    try:
-        while time.monotonic() < start + 10:
-            peer.send(OK * 100)
-    except ConnectionError:
-        return time.monotonic() - start
-    raise AssertionError("it was not cut off")
-for _ in range(2):  # more peers in all than there are blocks
-    with ThreadPoolExecutor(150) as pool:
-        for seconds in pool.map(lambda _: never_reads(), range(150)):
-            assert 2 <= seconds <= 8, seconds
-assert probe.stop() < 1, max(probe.times)
-wait_until(lambda: descriptors(pid) < 20)
-# The kernel keeps nothing for them either.
-def left():
-    return [columns for columns in tcp_sockets(port) if columns[3] not in ("0A", "06")]
-wait_until(lambda: not left())
-PYTHON
-}
-
 @test "a peer that goes on sending behind the last answer is cut off" {
-  run_peers <<PYTHON
-$prelude
+  run_peers <<'PYTHON'
+from deadlines import *
 def sends_on():
     peer = connect(port); start = time.monotonic(); peer.sendall(b"BAD\r\n\r\n")
     while time.monotonic() < start + 10:
@@ -196,8 +116,7 @@ def sends_on():
         except OSError:
             return time.monotonic() - start, b""
         time.sleep(0.05)
-for name, seconds, received in run(sends_on):
-    expect(name, seconds, 1, received, None)
+expect((sends_on, 1, None))
 PYTHON
 }
 
