@@ -1,5 +1,5 @@
 # Names for tasks; build.sh owns how the server is built.
-.PHONY: all test container fuzz crosscheck soak bench chart count size asm man lint clean
+.PHONY: all test container fuzz crosscheck soak bench slices chart count size asm man lint clean
 
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 600
@@ -10,17 +10,24 @@ all: server
 server: server.cpp build.sh
 	./build.sh
 
-# With ARCH=aarch64 or riscv64: what a cross compiler makes, under an emulator. What that does otherwise than a kernel is
-# left out, and no more than that. With MARCH=x86-64: what has no vector instructions for the scans.
-ifdef ARCH
-test:
-	mkdir --parents .cross
-	bats --formatter tap test >.cross/$(ARCH).log || { grep '^[^o]' .cross/$(ARCH).log; exit 1; }
-	grep ' # skip ' .cross/$(ARCH).log
-	test "$$(grep --count '^ok .* # skip emulated: ' .cross/$(ARCH).log)" = 27
+# The files run at the same time, for most tests wait most of the time. Behind them, one by one, run those that measure
+# milliseconds and CPU time.
+JOBS ?= 8
+ifeq ($(ARCH)$(MARCH),)
+test: server
+	@status=0; \
+	bats --jobs $(JOBS) --filter-tags '!alone' test || status=1; \
+	bats --filter-tags alone test || status=1; \
+	exit $$status
 else
-test: $(if $(MARCH),,server)
-	bats test
+# With MARCH=x86-64 what has no vector instructions for the scans, with ARCH=aarch64 or riscv64 what a cross compiler makes,
+# under an emulator. Of the tests only what can differ there: the scans and all that is read with them, numbers, the file
+# itself; with another architecture system calls, their structures, and how a thread starts, too. What an emulator does
+# otherwise than a kernel is left out by name.
+files = binary bytes chunked connection differential expectations field_lines framing fuzz host limits request_line \
+  routes validate $(if $(ARCH),connections shutdown start_up statistics)
+test:
+	bats --jobs $(JOBS) $(files:%=test/%.bats)
 endif
 
 # The image by Debian's buildah, and how it runs; as root.
@@ -50,6 +57,11 @@ soak: server
 bench: server
 	python3 test/bench.py
 
+# What a request costs beside the floor, and beside SERVER= if it is given, in two and a half minutes: the ratios by which
+# changes are judged. See test/slices.py.
+slices: server
+	python3 test/slices.py
+
 # The README's charts and figures from the results of an earlier run.
 chart:
 	python3 test/chart.py $(RESULTS) test/charts README.md
@@ -73,7 +85,7 @@ man: server
 
 lint:
 	shellcheck build.sh .ci/run test/arena.sh test/boot.sh test/man.sh test/helper.bash test/*.bats
-	clang-format --dry-run --Werror server.cpp test/fuzz.cpp test/kernel.cpp test/scans.cpp
+	clang-format --dry-run --Werror server.cpp test/fuzz.cpp test/kernel.cpp test/scans.cpp test/slices.c
 	clang-tidy --quiet server.cpp -- -std=c++20 -ffreestanding -march=x86-64-v2
 
 clean:
