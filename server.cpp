@@ -38,12 +38,14 @@ constexpr size_t connection_limit = 65536;      // a worker; the table costs add
 constexpr size_t reserved_descriptors = 16;     // standard streams, listener, epoll, both timers come first
 constexpr size_t events_per_wait = 128;         // events of one epoll_wait; 12 bytes each beside the hot state
 constexpr size_t stack_size = 4 * 4096 + 2048;  // a worker's; nothing recurses, and its buffers are elsewhere
-constexpr size_t receive_turns = 16;  // full input buffers, with no part of a head at their ends, that one connection
-                                      // may fill before the others have a turn
+constexpr size_t accept_turns = 64;             // connections that are accepted in a row before others get a turn
+constexpr size_t end_turns = 512;  // connections whose time is over that are ended in a row; some 10 us each
 
 constexpr size_t input_size = 32768;             // one recv; at least a whole head and as much again
 constexpr size_t output_size = 8 * 4096 - 2048;  // answers collected for one send
-constexpr size_t block_count = 256;              // a worker's blocks: connections with a partial head or held-up output
+constexpr size_t block_count = 256;              // a worker's connections with output that is held up: 64 KiB each
+constexpr size_t stash_count = 16384;            // a worker's pieces for parts of heads that wait for the rest
+constexpr size_t stash_size = 1024;              // of such a piece: a longer part takes several
 constexpr size_t answer_content_limit = 256;     // the longest response content; raise it with the longest answer
 
 constexpr size_t method_limit = 32;                 // what follows a longer one is not looked at
@@ -57,7 +59,7 @@ constexpr uint32_t linger_limit = 2 * 1024 * 1024;  // thrown away behind a refu
 // How long a connection may take for what it is at, in seconds, to the end of the last one.
 constexpr uint8_t head_timeout_s = 10;     // from accept or the first byte of a request to the end of its head
 constexpr uint8_t content_timeout_s = 30;  // from there to the end of its content
-constexpr uint8_t idle_timeout_s = 60;     // from an answer to the next request
+constexpr uint8_t idle_timeout_s = 125;    // from an answer to the next request; a client's pool is to be faster
 constexpr uint8_t send_timeout_s = 20;     // until the peer has taken the answers that were held up
 constexpr uint8_t linger_timeout_s = 2;    // until it has closed behind the last answer
 
@@ -67,6 +69,7 @@ constexpr uint8_t drain_grace_ticks = 3;  // ticks for connections that have jus
                                           // and the second may be near
 constexpr uint8_t drain_first_ticks = 11;  // the same where the first bytes may have to be sent again
 constexpr int64_t drain_limit_s = 4;       // then it ends, whatever is still open
+constexpr int64_t end_pause_ms = 5;        // between turns of ending connections
 
 constexpr uint32_t nobody = 65534;  // the user and the group that it becomes if it was started as root
 
@@ -83,8 +86,9 @@ MOTE_TUNABLES
 constexpr size_t answer_limit = answer_content_limit + 512;  // of content and head: checked in section 5
 
 static_assert(input_size >= 2 * head_limit, "a head held back must leave room in the input buffer for the next bytes");
-static_assert(head_timeout_s < 128 && content_timeout_s < 128 && idle_timeout_s < 128 && send_timeout_s < 128,
-              "deadlines are kept modulo 256 ticks");
+static_assert(head_timeout_s < 127 && content_timeout_s < 127 && idle_timeout_s < 127 && send_timeout_s < 127 &&
+                  linger_timeout_s < 127,
+              "a deadline is less than 128 ticks away, for it is kept in a byte");
 static_assert(stack_size % 16 == 0, "the stack pointer is aligned where a thread starts");
 static_assert(request_line_limit < head_limit, "a request line is part of the head");
 static_assert(answer_limit <= output_size, "an empty output buffer must take any answer");
@@ -471,10 +475,10 @@ struct Word {
 [[nodiscard, gnu::always_inline]] inline long recv(long socket, char *into, size_t size) {
     return trap(Sys::recvfrom, socket, address(into), long(size), 0, 0);  // no address: its size does not matter
 }
-// Whether something has arrived that was not received yet, be it the end of the stream or an error.
-[[nodiscard]] inline bool has_input(long socket) {
+// As recv would for one byte, which stays where it is: 1, 0 at the end of the stream, or -errno.
+[[nodiscard, gnu::cold, gnu::noinline]] long peek(long socket) {
     char byte;
-    return trap(Sys::recvfrom, socket, address(&byte), 1, MSG_PEEK, 0) != -EAGAIN;
+    return trap(Sys::recvfrom, socket, address(&byte), 1, MSG_PEEK, 0);
 }
 // Bytes taken, perhaps fewer than given, or -errno. A broken connection is an error, not a signal.
 [[nodiscard, gnu::always_inline]] inline long send(long socket, const char *data, size_t size) {
@@ -627,13 +631,12 @@ template <size_t size>
     }
 }
 
-// What a byte may be part of (RFC 9110 sections 5.5 and 5.6, RFC 3986 appendix A). NUL is part of nothing. "%" begins a
-// percent-encoded byte and is no member of the parts of a URI by itself.
+// What a byte may be part of (RFC 9110 sections 5.5 and 5.6, RFC 3986 appendix A). NUL is part of nothing.
 // The values are where the classes begin in class_table.
 enum class Class : uint8_t {
     token = 0,    // method, field name, list element
-    target = 16,  // pchar, "/" and "?"
-    host = 32,    // reg-name or IPv4address
+    target = 16,  // every visible byte but `"`, "<", ">" and "#": browsers send the others as they are
+    host = 32,    // reg-name or IPv4address, but for the "%" of percent-encoding
     ip_literal = 48,
     digit = 64,
     hex_digit = 80,
@@ -660,7 +663,7 @@ constexpr ClassTable class_table = [] {
     constexpr Bytes hex_letters = "abcdefABCDEF"_b, uri = "-._~!$&'()*+,;="_b;  // unreserved and sub-delims
     ClassTable table{};
     table.add(Class::token, digits, letters, "!#$%&'*+-.^_`|~"_b);
-    table.add(Class::target, digits, letters, uri, ":@/?"_b);
+    table.add(Class::target, digits, letters, uri, ":@/?%[]{}|^`\\"_b);
     table.add(Class::host, digits, letters, uri);
     table.add(Class::ip_literal, digits, hex_letters, ":."_b);
     table.add(Class::digit, digits);
@@ -917,7 +920,7 @@ private:
 // split on arrival. A parser goes from left to right and stops at the first byte that is wrong, so a refusal does
 // not depend on what has arrived behind it either.
 
-// From `connect` on, those that no route can have.
+// From `connect` on, those that no route can have; `connect` itself is refused with its head.
 enum class Method : uint8_t { get, head, post, put, delete_, options, trace, patch, connect, unknown };
 alignas(1) constexpr char method_names[] = "GET\0HEAD\0POST\0PUT\0DELETE\0OPTIONS\0TRACE\0PATCH\0CONNECT\0";
 
@@ -953,10 +956,10 @@ alignas(1) constexpr char status_texts[] = "200 OK\r\n\0"
 static_assert(text_count(method_names) == size_t(Method::unknown));
 static_assert(text_count(status_texts) == size_t(Status::version_not_supported));
 
-// What a parser answers. From `refused` on, the distance to it is the status of the refusal. Those of a head's parts
-// say `incomplete` at each byte that does not belong: conclude() asks whether that is the end of what has arrived. (As
-// wide as a register, for a compiler takes care of the rest of one.)
-enum class Parse : size_t { complete, incomplete, empty_line, refused };
+// What a parser answers. From `refused` on, the distance to it is the status of the refusal. The parsers of a head's parts
+// answer `stopped` at the first byte that does not fit, and do not ask why: conclude() decides whether that byte is wrong,
+// has not arrived yet, or lies behind a limit. (As wide as a register, for a compiler takes care of the rest of one.)
+enum class Parse : size_t { complete, incomplete, stopped, empty_line, refused };
 constexpr Parse refuse(Status status) { return Parse(size_t(Parse::refused) + size_t(status)); }
 constexpr Status refusal(Parse parse) { return Status(size_t(parse) - size_t(Parse::refused)); }
 
@@ -985,6 +988,7 @@ struct Head {
     unsigned facts = 0;
     uint32_t content_length = 0;      // no more than content_limit + 1, which stands for all that is larger
     const char *target, *target_end;  // path and query; a space stands behind them
+    const char *stopped_line;         // where the line begins that parsing has stopped in
 
     [[nodiscard]] constexpr bool says(unsigned any_of) const { return (facts & any_of) != 0; }
 };
@@ -1001,73 +1005,55 @@ struct Taken {
     do {
         char byte = *at;
         if (*form >= 'a') byte |= 0x20;
-        if (*form == '#' ? uint8_t(byte - '0') > 9 : byte != *form) return {at, Parse::incomplete};
+        if (*form == '#' ? uint8_t(byte - '0') > 9 : byte != *form) return {at, Parse::stopped};
         at++;
     } while (*++form != end);
     return {at, Parse::complete};
 }
 
-// Where a part of the target or of Host is to stop that begins at `start`, if `wrong` does not belong to it: there, if
-// that is the end of what has arrived, else at the start, since no caller takes that for the byte behind the part.
-[[nodiscard]] constexpr const char *stop_of(const char *start, const char *wrong) {
-    return *wrong == '\0' ? wrong : start;
-}
-
-// From `at` on, the first byte that is neither of the class nor percent-encoded (RFC 3986 section 2.1).
-[[nodiscard, gnu::cold, gnu::noinline]] const char *skip_encoded(Class kind, const char *at) {
-    while (*(at = skip(kind, at)) == '%') {
-        const char *const end = skip(Class::hex_digit, at + 1);
-        if (end < at + 3) return stop_of(at, end);
-        at += 3;
-    }
-    return at;
-}
-
-// The first byte behind uri-host [ ":" port ] (RFC 9110 section 4.2.1, RFC 3986 section 3.2.2), which may be empty.
-// What stands in brackets is looked at byte by byte, not as an address: nothing here connects to it.
-[[nodiscard, gnu::cold, gnu::noinline]] const char *skip_authority(const char *at) {
-    const char *end;
+// uri-host [ ":" port ] (RFC 9110 section 4.2.1, RFC 3986 section 3.2.2), which may be empty. What stands in brackets is
+// looked at byte by byte, not as an address: nothing here connects to it.
+[[nodiscard, gnu::cold, gnu::noinline]] Taken take_authority(const char *at) {
     if (*at == '[') {
-        end = skip(Class::ip_literal, at + 1);
-        if (*end != ']' || end[-1] == '[') return stop_of(at, end);
-        end++;
+        at = skip(Class::ip_literal, at + 1);
+        if (*at != ']' || at[-1] == '[') return {at, Parse::stopped};
+        at++;
     } else {
-        end = skip_encoded(Class::host, at);
+        for (; is(Class::host, *at) || *at == '%'; at++) {
+            if (*at != '%') continue;  // else two digits follow (RFC 3986 section 2.1)
+            for (int digit = 0; digit < 2; digit++)
+                if (!is(Class::hex_digit, *++at)) return {at, Parse::stopped};
+        }
     }
-    return *end == ':' ? skip(Class::digit, end + 1) : end;
-}
-
-// The same for the value of Host, with the white space before it: fast for one space and then a name or IPv4 address
-// that CR or a port follows.
-[[nodiscard, gnu::always_inline]] inline const char *skip_host(const char *at) {
-    if (*at == ' ') at++;
-    const char *const end = skip<Class::host>(at);
-    if (*end == ':') return skip<Class::digit>(end + 1);
-    return *end == '\r' ? end : skip_authority(skip(Class::white, at));
+    if (*at == ':') at = skip(Class::digit, at + 1);
+    return {at, Parse::complete};
 }
 
 // A target in any form but origin-form (RFC 9112 section 3.2), up to its path. An authority that is the target's goes
 // before that of Host (section 3.2.2), but no route asks for either.
-[[nodiscard, gnu::cold]] Taken skip_to_path(const char *at, Method method) {
+[[nodiscard, gnu::cold]] Taken take_to_path(const char *at, Method method) {
     if (*at == '*' && method == Method::options) {  // asterisk-form
         if (at[1] == ' ') return {at, Parse::complete};
-        return {at + 1, Parse::incomplete};
+        return {at + 1, Parse::stopped};
     }
     if (method != Method::connect) {  // it has authority-form, which is no more than that
-        const Taken scheme = take_form(at, "http://", '\0');
-        if (scheme.parse != Parse::complete) return scheme;
-        at = scheme.at;
+        const Taken http = take_form(at, "http", '\0');
+        if (http.parse != Parse::complete) return http;
+        const Taken scheme_end = take_form((*http.at | 0x20) == 's' ? http.at + 1 : http.at, "://", '\0');
+        if (scheme_end.parse != Parse::complete) return scheme_end;
+        at = scheme_end.at;
     }
-    const char *const end = skip_authority(at);
-    if (end != at && *at != ':') {  // there is a host
-        at = end;
-        if (*end == '/' || *end == '?' || *end == ' ') return {at, Parse::complete};
-    }
-    return {at, Parse::incomplete};
+    if (*at == ':') return {at, Parse::stopped};
+    const Taken authority = take_authority(at);
+    const bool has_host = authority.at != at;
+    const char next = *authority.at;
+    if (authority.parse == Parse::complete && has_host && (next == '/' || next == '?' || next == ' ')) return authority;
+    return {authority.at, Parse::stopped};
 }
 
 // method SP request-target SP HTTP-version CRLF (RFC 9112 section 3)
 [[nodiscard, gnu::cold, gnu::noinline]] Taken take_request_line(const char *line, Head &head) {
+    head.stopped_line = line;
     const char *at = skip(Class::token, line);
     const Bytes method{line, size_t(at - line)};
     if (method.size == 0) {
@@ -1077,23 +1063,23 @@ struct Taken {
         return empty;
     }
     if (method.size > method_limit) return {line, refuse(Status::not_implemented)};  // RFC 9112 section 3
-    if (*at != ' ') return {at, Parse::incomplete};
+    if (*at != ' ') return {at, Parse::stopped};
     head.method = Method::get;
     head.facts |= Head::has_rare_request_line;
     for (const char *name = method_names; *name != '\0' && !is_word(line, name, ' '); name = text_at(name, 1))
         head.method = Method(uint8_t(head.method) + 1);
-    if (*++at != '/') {
-        const Taken taken = skip_to_path(at, head.method);
-        at = taken.at;
-        if (taken.parse != Parse::complete && size_t(at - line) <= request_line_limit) return taken;
+
+    Taken target{++at, Parse::complete};
+    if (*at != '/') target = take_to_path(at, head.method);
+    if (target.parse == Parse::complete) {
+        head.target = target.at;
+        target.at = skip(Class::target, target.at);
+        head.target_end = target.at;
     }
+    if (size_t(target.at - line) > request_line_limit) return {target.at, refuse(Status::uri_too_long)};
+    if (target.parse != Parse::complete) return target;
 
-    head.target = at;
-    at = skip_encoded(Class::target, at);
-    head.target_end = at;
-    if (size_t(at - line) > request_line_limit) return {at, refuse(Status::uri_too_long)};
-
-    Taken version = take_form(at, " HTTP/#.#\r\n", '\0');  // section 2.3
+    Taken version = take_form(target.at, " HTTP/#.#\r\n", '\0');  // section 2.3
     if (version.parse == Parse::complete) {
         if (version.at[-5] != '1') version.parse = refuse(Status::version_not_supported);
         if (version.at[-3] == '0') head.facts |= Head::is_http_1_0;
@@ -1101,7 +1087,7 @@ struct Taken {
     return version;
 }
 
-// The same, faster, for GET and POST, origin-form without percent-encoding, and HTTP/1.1.
+// The same, faster, for GET and POST, origin-form, and HTTP/1.1.
 [[nodiscard, gnu::always_inline]] inline Taken take_common_request_line(const char *line, Head &head) {
     head.method = Method::get;
     const char *target = line + 4;
@@ -1165,61 +1151,105 @@ constexpr auto known_lines = [] {
     return lines;
 }();
 
-// Content-Length = 1*DIGIT (RFC 9110 section 8.6), from behind the colon to behind the digits. A list, even of equal
-// values, is a smuggling attempt.
-[[nodiscard, gnu::always_inline]] inline Taken take_content_length(const char *at, Head &head) {
-    while (is_white(*at)) at++;
-    const char *const begin = at;
+// What the value of a line of KnownLine says: a list (RFC 9110 section 5.6.1), which may have empty elements, and may go
+// on in another line. It begins at `at` and ends with CR.
+[[nodiscard, gnu::cold, gnu::noinline]] Parse read_list(const char *at, const uint8_t *line, const char *element_text,
+                                                        Head &head) {
+    head.facts |= line[1] & Head::has_transfer_encoding;
+    for (;;) {
+        at = skip(Class::white, at);
+        if (*at == ',') {
+            at++;
+            continue;
+        }
+        if (*at == '\r') return Parse::complete;
+        if (head.says(line[1] & Head::is_chunked)) return refuse(Status::bad_request);  // chunked twice, or not last
+        const Taken element = take_form(at, element_text, '\0');
+        uint8_t facts = element.parse == Parse::complete ? line[1] : line[2];
+        for (at = skip(Class::white, element.at); *at != ',' && *at != '\r'; at++) facts = line[2];
+        head.facts |= facts;
+    }
+}
+
+// Content-Length = 1*DIGIT (RFC 9110 section 8.6). A list, even of equal values, is a smuggling attempt.
+[[nodiscard, gnu::cold, gnu::noinline]] Parse read_content_length(const char *at, const char *end, Head &head) {
     int64_t number = 0;
+    const char *const begin = at = skip(Class::white, at);
     for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++)
         if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, int64_t(digit), &number))
-            return {at, Parse::incomplete};
-    if (at == begin || head.says(Head::has_content_length)) return {at, Parse::incomplete};
+            break;
+    if (at == begin || skip(Class::white, at) != end || head.says(Head::has_content_length))
+        return refuse(Status::bad_request);
     head.facts |= Head::has_content_length;
     head.content_length = number > content_limit ? content_limit + 1 : uint32_t(number);
-    return {at, Parse::complete};
+    return Parse::complete;
 }
 
-// What a line means that is not one of the above as it stands there, or that says it again. A list (RFC 9110 section
-// 5.6.1) may have empty elements, and may go on in another line. The bytes may be wrong, which is for the caller to
-// find.
-[[nodiscard, gnu::cold, gnu::noinline]] Taken take_list(const char *name, Head &head) {
-    for (const uint8_t *line = known_lines.bytes; *line != 0; line += 3 + *line + 1) {
-        const char *const text = reinterpret_cast<const char *>(line + 3);
-        const Taken taken = take_form(name, text, ' ');  // no Content-Length, which has none, gets here
-        if (taken.parse != Parse::complete) continue;
-        head.facts |= line[1] & Head::has_transfer_encoding;
-        for (const char *at = taken.at;;) {
-            at = skip(Class::white, at);
-            if (*at == ',') {
-                at++;
-                continue;
-            }
-            if (uint8_t(*at) < ' ') break;
-            if (head.says(line[1] & Head::is_chunked))
-                return {at, refuse(Status::bad_request)};  // chunked twice, or not last
-            const Taken element = take_form(at, text + (taken.at - name) + 1, '\0');
-            uint8_t facts = element.parse == Parse::complete ? line[1] : line[2];
-            for (at = skip(Class::white, element.at); *at != ',' && (uint8_t(*at) >= ' ' || *at == '\t'); at++)
-                facts = line[2];
-            head.facts |= facts;
+[[nodiscard, gnu::cold, gnu::noinline]] Parse read_host(const char *at, const char *end, Head &head) {
+    const Taken host = take_authority(skip(Class::white, at));
+    if (host.parse != Parse::complete || skip(Class::white, host.at) != end || head.says(Head::has_host))
+        return refuse(Status::bad_request);
+    head.facts |= Head::has_host;
+    return Parse::complete;
+}
+
+// A field line of any form, through its CRLF. Its value is taken as bytes first, and read when all of it is there: so
+// each line is read once, however many pieces it comes in.
+[[nodiscard, gnu::cold, gnu::noinline]] Taken take_field_line(const char *name, Head &head) {
+    const char *const colon = skip(Class::token, name);
+    if (colon == name || *colon != ':') return {colon, Parse::stopped};
+    const char *const end = skip_field_value(colon + 1);
+    if (*end != '\r') return {end, Parse::stopped};
+    if (end[1] != '\n') return {end + 1, Parse::stopped};
+    Taken taken{end + 2, Parse::complete};
+    if (take_form(name, "host:", '\0').parse == Parse::complete) {
+        taken.parse = read_host(colon + 1, end, head);
+    } else {
+        for (const uint8_t *line = known_lines.bytes; *line != 0; line += 3 + *line + 1) {
+            const char *const text = reinterpret_cast<const char *>(line + 3);
+            const bool is_content_length = *line == content_length_text.size;
+            if (take_form(name, text, is_content_length ? '\0' : ' ').parse != Parse::complete) continue;
+            taken.parse = is_content_length ? read_content_length(colon + 1, end, head)
+                                            : read_list(colon + 1, line, text + (colon - name) + 2, head);
         }
     }
-    return {name, Parse::complete};
+    return taken;
 }
 
-// A field line that may be one of the above, for it begins with their first letters. Returns where its value ends if it
-// is one as it stands there, else its start, and has taken from it what matters.
+// The same, faster, for a line that stands as in KnownLine and says nothing for the second time, and for a
+// Content-Length of up to 18 digits. Any other one that begins like these gets here, too.
 [[nodiscard, gnu::hot, gnu::noinline]] Taken take_known_line(const char *name, Head &head) {
     for (const uint8_t *line = known_lines.bytes; *line != 0; line += 3 + *line + 1) {
         if (!stands_ignoring_case(name, reinterpret_cast<const char *>(line + 3), *line)) continue;
-        const char *const end = name + *line;
-        if (*line == content_length_text.size) return take_content_length(end, head);
-        if (*end != '\r' || head.says(line[1])) break;
-        head.facts |= line[1];
-        return {end, Parse::complete};
+        const char *end = name + *line;
+        uint8_t facts = line[1];
+        if (*line == content_length_text.size) {
+            if (head.says(Head::has_content_length)) break;
+            if (*end == ' ') end++;
+            const char *const begin = end;
+            uint64_t number = 0;
+            for (unsigned digit; (digit = unsigned(*end) - '0') <= 9 && end < begin + 18; end++)
+                number = number * 10 + digit;
+            if (end == begin || !stands_at(end, "\r\n")) break;
+            head.facts |= Head::has_content_length;
+            head.content_length = number > content_limit ? content_limit + 1 : uint32_t(number);
+            return {end + 2, Parse::complete};
+        }
+        if (!stands_at(end, "\r\n") || head.says(facts)) break;
+        head.facts |= facts;
+        return {end + 2, Parse::complete};
     }
-    return take_list(name, head);
+    return take_field_line(name, head);
+}
+
+// Host as it nearly always stands: one space, a name or an IPv4 address, perhaps a port. Returns where it ends, which
+// is behind its CRLF, or `name` if it is anything else.
+[[nodiscard, gnu::always_inline]] inline const char *skip_common_host(const char *name, const Head &head) {
+    const char *at = name + 5;
+    if (*at == ' ') at++;
+    at = skip<Class::host>(at);
+    if (*at == ':') at = skip<Class::digit>(at + 1);
+    return stands_at(at, "\r\n") && !head.says(Head::has_host) ? at + 2 : name;
 }
 
 // field-name ":" OWS field-value OWS CRLF (RFC 9112 section 5), as often as there are, and the empty line.
@@ -1230,40 +1260,36 @@ constexpr auto known_lines = [] {
         // How the names begin that matter here.
         constexpr uint32_t letters = 1 << 'h' % 32 | 1 << 'c' % 32 | 1 << 't' % 32 | 1 << 'e' % 32;
         const uint32_t begin = load<uint32_t>(at);
+        Taken taken;
         if ((letters >> begin % 32 & 1) != 0) [[unlikely]] {
-            if ((begin | 0x20202020) == load<uint32_t>("host") && at[4] == ':') {
-                at += 5;
-                if (head.says(Head::has_host)) [[unlikely]]
-                    return {at, refuse(Status::bad_request)};
+            if ((begin | 0x20202020) == load<uint32_t>("host") && at[4] == ':') at = skip_common_host(name, head);
+            if (at != name) {
                 head.facts |= Head::has_host;
-                at = skip_host(at);
-            } else {
-                const Taken taken = take_known_line(at, head);
-                if (taken.parse != Parse::complete) return taken;
-                at = taken.at;
+                continue;
             }
-        }
-        if (at == name) [[likely]] {
+            taken = take_known_line(name, head);
+            at = taken.at;
+            if (taken.parse == Parse::complete) continue;
+        } else {
             at = skip<Class::token>(at);
-            if (at == name) [[unlikely]]
-                break;
-            if (*at != ':') [[unlikely]]
-                return {at, Parse::incomplete};
-            at = skip_field_value(at + 1);
+            if (at != name && *at == ':') [[likely]] {
+                at = skip_field_value(at + 1);
+                if (stands_at(at, "\r\n")) [[likely]] {
+                    at += 2;
+                    continue;
+                }
+            }
+            taken = *name == '\r' ? Taken{name + 1, Parse::stopped} : take_field_line(name, head);
         }
-        if (!stands_at(at, "\r\n")) [[unlikely]] {
-            at = skip(Class::white, at);  // other values have taken it with them
-            if (!stands_at(at, "\r\n")) break;
-        }
-        at += 2;
+        head.stopped_line = name;
+        return taken;
     }
-    if (*at == '\r') at++;
-    return {at, Parse::incomplete};
 }
 
 // The one place that decides where a request ends (RFC 9112 section 6.3). It prefers refusing to guessing: whatever
 // two implementations could read differently is what request smuggling is made of.
 [[nodiscard]] constexpr Parse decide_framing(Head &head) {
+    if (head.method == Method::connect) return refuse(Status::not_implemented);  // its content may be a tunnel's bytes
     if (head.says(Head::has_transfer_encoding)) {
         head.framing = Framing::chunked;
         if (!head.says(Head::is_chunked) || head.says(Head::has_content_length | Head::is_http_1_0))
@@ -1276,15 +1302,14 @@ constexpr auto known_lines = [] {
     return Parse::complete;
 }
 
-// How the parsing of the head at `head_at` ends that has come as far as `taken` and found it incomplete, wrong or too
-// long. If it is incomplete, its place is its start. Whatever is wrong behind head_limit, the limit is what the head is
-// refused for: it would be, if it arrived slowly.
-[[nodiscard, gnu::always_inline]] inline Taken conclude(Cursor head_at, Taken taken) {
-    if (taken.parse == Parse::incomplete && taken.at != head_at.end) taken.parse = refuse(Status::bad_request);
-    if (size_t(taken.at - head_at.at) > head_limit && taken.parse != refuse(Status::uri_too_long))
-        taken.parse = refuse(Status::fields_too_large);
-    if (taken.parse == Parse::incomplete) taken.at = head_at.at;
-    return taken;
+// Says of a head that begins at `begin`, whose bytes end at `end` and whose parsing has stopped, why: the rest has not
+// arrived yet, a byte is wrong, or it is too long. Of two reasons that comes first whose byte comes first, so it does not
+// matter what else has arrived.
+[[nodiscard, gnu::cold, gnu::noinline]] Parse conclude(const char *begin, const char *end, Taken taken) {
+    if (taken.parse == refuse(Status::uri_too_long)) return taken.parse;
+    if (size_t(taken.at - begin) > head_limit) return refuse(Status::fields_too_large);
+    if (taken.parse != Parse::stopped) return taken.parse;
+    return taken.at == end ? Parse::incomplete : refuse(Status::bad_request);
 }
 
 // The request head at `cursor`. If it is incomplete, the answer is its start; an empty line before it is taken alone.
@@ -1293,12 +1318,26 @@ constexpr auto known_lines = [] {
     if (taken.parse == Parse::complete) [[likely]]
         taken = take_field_lines(taken.at, head);
     // (The limit may lie behind the input buffer, but still in the worker.)
-    if (taken.parse != Parse::complete || taken.at > cursor.at + head_limit) [[unlikely]]
-        taken = conclude(cursor, taken);
-    else if ((head.facts & ~Head::keeps_alive) != Head::has_host) [[unlikely]]  // RFC 9112 section 3.2
+    if (taken.parse != Parse::complete || taken.at > cursor.at + head_limit) [[unlikely]] {
+        taken.parse = conclude(cursor.at, cursor.end, taken);
+        if (taken.parse == Parse::incomplete) taken.at = cursor.at;
+    } else if ((head.facts & ~Head::keeps_alive) != Head::has_host) [[unlikely]] {  // RFC 9112 section 3.2
         taken.parse =
             head.says(Head::has_host | Head::is_http_1_0) ? decide_framing(head) : refuse(Status::bad_request);
+    }
     return taken;
+}
+
+// Goes on with a head at `cursor` that was incomplete, in the line in which parsing stopped then. Returns whether it
+// still is.
+[[nodiscard, gnu::cold, gnu::noinline]] bool is_still_incomplete(Cursor cursor, Head &head) {
+    Taken taken{head.stopped_line, Parse::complete};
+    if (head.stopped_line == cursor.at) {
+        head.facts = 0;
+        taken = take_request_line(cursor.at, head);
+    }
+    if (taken.parse == Parse::complete) taken = take_field_lines(taken.at, head);
+    return conclude(cursor.at, cursor.end, taken) == Parse::incomplete;
 }
 
 // Where a connection stands inside a request's content. Nothing of the content itself is kept.
@@ -1394,56 +1433,36 @@ constexpr ChunkStep chunk_steps[] = {
     {At::trailer_value, any(Class::field_value), At::trailer_value},
     {At::trailer_value, '\r', At::trailer_lf},
     {At::trailer_lf, '\n', At::trailer_start},
+    {At::none, 0, At::none},  // the end
 };
 
-// The same as the program holds them: without `from`, since the steps of each state stand behind those of the one
-// before it, and the last of them tells that it is.
-struct [[gnu::packed]] PackedStep {
-    int8_t match;  // a class, or a byte negated
-    Content::State to : 7;
-    bool is_last : 1;
-};
 constexpr size_t chunk_step_count = sizeof chunk_steps / sizeof *chunk_steps;
-struct PackedSteps {
-    PackedStep steps[chunk_step_count];
+
+// Where each state's steps begin.
+struct FirstSteps {
+    uint8_t of[size_t(At::trailer_lf) + 1];
 };
-constexpr PackedSteps packed_steps = [] {
-    PackedSteps packed{};
-    for (size_t i = 0; i < chunk_step_count; i++) {
-        const bool is_last = i + 1 == chunk_step_count || chunk_steps[i + 1].from != chunk_steps[i].from;
-        const uint8_t match = chunk_steps[i].match;
-        packed.steps[i] = PackedStep{int8_t(match < 0x80 ? -match : match & 0x7f), chunk_steps[i].to, is_last};
-    }
-    return packed;
+constexpr FirstSteps first_steps = [] {
+    FirstSteps first{};
+    for (size_t i = chunk_step_count; i-- > 0;) first.of[size_t(chunk_steps[i].from)] = uint8_t(i);
+    return first;
 }();
 consteval bool chunk_steps_are_in_order() {
-    At from = At::size_start;
-    for (const ChunkStep &step : chunk_steps) {
-        if (step.from != from && uint8_t(step.from) != uint8_t(from) + 1) return false;
-        from = step.from;
-    }
-    return from == At::trailer_lf;
+    for (size_t i = 1; i + 1 < chunk_step_count; i++)
+        if (chunk_steps[i].from < chunk_steps[i - 1].from) return false;
+    return true;
 }
-static_assert(chunk_steps_are_in_order(), "the states from size_start on have steps, in the states' order");
+static_assert(chunk_steps_are_in_order(), "the steps of a state stand together");
 
 // The byte `at`, of what stands around the chunks' data. Complete means that it was right, not that the content is.
 [[nodiscard, gnu::cold, gnu::noinline]] Parse take_chunk_byte(Content &content, const char *at) {
     const Content::State from = content.state;
-    const PackedStep *step = packed_steps.steps;
-    for (Content::State state = At::size_start;; step++) {  // the one that the step is for
-        if (state == from) {
-            const Class kind = Class(step->match);
-            if (step->match < 0) {
-                if (char(*at + step->match) == 0) break;
-            } else if (is(kind, *at)) {
-                break;
-            }
-        }
-        if (step->is_last) {
-            if (state == from) return refuse(Status::bad_request);
-            state = At(uint8_t(state) + 1);
-        }
-    }
+    const ChunkStep *step = chunk_steps + first_steps.of[size_t(from)];
+    const auto matches = [at](uint8_t match) {
+        return match < 0x80 ? *at == char(match) : is(Class(match & 0x7f), *at);
+    };
+    while (step->from == from && !matches(step->match)) step++;
+    if (step->from != from) return refuse(Status::bad_request);
     content.state = step->to;
     bool is_overhead = content.state >= At::extension_gap;
     if (content.state == At::size) {
@@ -1840,14 +1859,12 @@ template <size_t index = 0, typename Visit> [[gnu::always_inline]] inline void v
 [[gnu::cold, gnu::noinline]] void begin_rare(Exchange &exchange, const Head &head) {
     using enum Exchange::Persistence;
     Status status = exchange.manner.status;
-    if (head.method >= Method::connect) status = Status::not_implemented;
+    if (head.method == Method::unknown) status = Status::not_implemented;
     if (head.method == Method::options) {
-        // RFC 9110 section 9.3.7; absolute-form without a path and a query stands for "*" (RFC 9112 section 3.2.4).
-        if (*head.target == '*' || head.target == head.target_end) {
-            exchange.route = all_routes;
-            status = Status::options;
-        }
-        if (status == Status::method_not_allowed) status = Status::options;
+        // RFC 9110 section 9.3.7: what the path allows. Of "*" and of a path that is not known, which health checks ask
+        // for, it is what any path allows.
+        if (status == Status::not_found) exchange.route = all_routes;
+        status = Status::options;
     }
     if (head.says(Head::expects_other)) status = Status::expectation_failed;
     Exchange::Persistence persistence = keep;
@@ -1949,9 +1966,9 @@ void take_piece(Exchange &exchange, Bytes piece) {
 
 // ---- Connections -----------------------------------------------------------------------------------------------
 // The state of one connection and every transition it can make. A connection belongs to one worker, which alone
-// touches it. It owns a block only while it holds something back: a partial head, or output that the peer does not
-// take and the input behind it. What takes a transition says whether the connection goes on; where it does not, the one
-// who asked for it calls close_connection.
+// touches it. It holds memory of its own only while it waits in the middle of something: a stash for the part of a head
+// that has come, a block for output that the peer does not take and the input behind it. What takes a transition says
+// whether the connection goes on; where it does not, the one who asked for it calls close_connection.
 
 struct Connection {
     enum class State : uint8_t {  // in an order that makes each question below one comparison
@@ -1959,22 +1976,24 @@ struct Connection {
         sending,            // the block holds output, and input that must wait for it; nothing is received
         sending_last,       // the same, and the connection ends behind that output
         lingering,          // all is sent, and our end of stream too; what still arrives is thrown away
-        receiving_head,     // the block holds a part of a head
+        receiving_head,     // the stash holds a part of a head
         receiving_content,  // a head has come, and not yet all of its content
         accepted,           // nothing has come yet
         idle,               // all that has come is answered
     };
 
-    Exchange exchange;
+    union [[gnu::packed]] {
+        Exchange exchange;
+        uint16_t stash;  // of which one that receives a head has none yet: the index of its first piece
+    };
     State state;
     uint8_t deadline;  // the worker's tick at which the state's time is over
     Content content;   // while lingering, `left` is what may still be thrown away
 
-    // Whether what arrives is to be answered, and nothing waits in a block.
+    // Whether what arrives is to be answered, and nothing is held back.
     [[nodiscard, gnu::always_inline]] inline bool receives() const { return state > State::receiving_head; }
-    // The next two are asked of open ones. One that lingers has no block any more.
+    // Asked of open ones. One that lingers has no block any more.
     [[nodiscard]] constexpr bool sends() const { return state <= State::sending_last; }
-    [[nodiscard, gnu::always_inline]] inline bool may_have_block() const { return state <= State::receiving_head; }
 };
 static_assert(sizeof(Connection) == 32, "two connections share a cache line, none straddles one");
 
@@ -1993,13 +2012,29 @@ alignas(1) constexpr uint8_t timeouts[] = {
 
 static_assert(sizeof timeouts == size_t(Connection::State::idle) + 1, "every state has its time");
 
-// What a connection holds back. The small things first: a partial head then takes up one page.
+// Output that is held up, and the input that must wait for it. The small things first, so that little of it is touched.
 struct alignas(4096) Block {
     uint32_t output_begin, output_end;  // what of `output` is not sent yet
     uint32_t input_end;                 // how much of `input` is in use
     char input[input_size];
     char output[output_size];
 };
+
+// A piece of what has come of a head. Many peers may wait with a byte each, so pieces are small and there are many; a
+// longer head has a chain of them. 0 is no piece's index.
+struct Stash {
+    uint16_t next;  // the piece that goes on, or the next free one
+    // The rest is told by a head's first piece only.
+    uint16_t older, newer;  // the first pieces of the heads that began before and behind it
+    uint16_t facts;         // what is known from its whole lines: see Head
+    Method method;
+    int32_t socket;  // the connection
+    uint32_t size;   // how much has come
+    uint32_t line;   // where in that the line begins that is not whole
+    char bytes[stash_size - 24];
+};
+static_assert(sizeof(Stash) == stash_size && stash_count <= UINT16_MAX);
+constexpr size_t stashes_for(size_t size) { return (size + sizeof(Stash::bytes) - 1) / sizeof(Stash::bytes); }
 
 // The table of connections is looked through in groups, to pass over those in which none is open.
 constexpr size_t group_size = 128;
@@ -2008,7 +2043,8 @@ static_assert(group_size <= UINT8_MAX && (group_size & (group_size - 1)) == 0, "
 
 // What all workers share: nothing that a request needs.
 struct Process {
-    int stop;                  // readable when the server is to end
+    int stop;                  // a timer that expires when the server is to end
+    int room;                  // where all have the same listener: one that expires when a worker has no room; else -1
     int last_listener;         // the workers' listeners have been made one behind the other
     uint32_t running_workers;  // those that have not drained yet; atomic, relaxed: it tells of nothing but itself
     bool is_sandboxed;
@@ -2023,10 +2059,11 @@ struct alignas(4096) Worker {
     int epoll;
     int timer;  // the clock
     bool is_ticking;
-    bool is_accepting;
-    uint8_t drain_ticks;      // ticks since the order to stop, which is the first, and one more; 0: there was none
+    bool is_accepting;        // the listener is watched, or never will be again
     uint8_t idle_deadline;    // the deadline of a connection that becomes idle now: all there is of a clock
     bool shares_descriptors;  // where private descriptor tables cannot be had
+    uint32_t drain_ticks;     // ticks since the order to stop, which is the first, and one more; 0: there was none
+    uint32_t overdue_at;      // the first socket that the search for overdue connections has left for later; 0: none
     Process *process;
     AnswerContext context;
     alignas(64) epoll_event events[events_per_wait];
@@ -2037,23 +2074,30 @@ struct alignas(4096) Worker {
     char output[output_size];
 
     alignas(64) Connection connections[group_count * group_size];
-    const Connection *block_owners[block_count + 1];  // nullptr: nobody has it; the last one is of no block
-    Block blocks[block_count];
+    const Connection *block_owners[block_count];  // nullptr: nobody has it
+    Block *blocks;
+    Stash *stashes;
+    uint32_t block_limit;                 // how many there are: fewer than block_count where memory is short
+    bool has_stopped_listening;           // the listener is closed, or shut down
+    uint32_t free_stashes;                // how many of the stashes are free
+    uint32_t fresh_stash;                 // all from this one on were never used
+    uint16_t free_stash;                  // the first one in the chain of those that were
+    uint16_t oldest_stash, newest_stash;  // of the heads that wait, by their first pieces
 
     // Seconds, modulo 256.
     [[nodiscard]] uint8_t ticks() const { return uint8_t(idle_deadline - timeouts[size_t(Connection::State::idle)]); }
     [[nodiscard, gnu::noinline]] long socket_of(const Connection &connection) const {
         return &connection - connections;
     }
-    // The index of the first block that `owner` has, or block_count.
+    // The index of the first block that `owner` has, or block_limit.
     [[nodiscard, gnu::cold, gnu::noinline]] size_t find_block(const Connection *owner) const {
         size_t index = 0;
-        while (index != block_count && block_owners[index] != owner) index++;
+        while (index != block_limit && block_owners[index] != owner) index++;
         return index;
     }
     [[nodiscard, gnu::cold, gnu::noinline]] Block &block_of(const Connection &connection) {
         const size_t index = find_block(&connection);
-        if (index == block_count) __builtin_trap();  // better no bytes than another connection's
+        if (index == block_limit) __builtin_trap();  // better no bytes than another connection's
         return blocks[index];
     }
 };
@@ -2068,15 +2112,10 @@ constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
     return epoll_ctl(worker.epoll, operation, descriptor, events);
 }
 
-// If the connection has a block, it gives it back.
-[[gnu::cold, gnu::noinline]] void give_back_block(Worker &worker, Connection &connection) {
-    worker.block_owners[worker.find_block(&connection)] = nullptr;
-}
-
 // If accepting has paused, waiting connections are accepted again; if the kernel cannot do that now, the clock tries it
 // again.
 [[gnu::cold, gnu::noinline]] void resume_accepting(Worker &worker) {
-    if (worker.is_accepting) return;
+    if (worker.is_accepting || worker.has_stopped_listening) return;
     worker.is_accepting = epoll_ctl(worker, EPOLL_CTL_ADD, worker.listener, listening_events) == 0;
 }
 
@@ -2086,10 +2125,49 @@ constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
     connection.deadline = uint8_t(worker.ticks() + timeouts[size_t(state)]);
 }
 
+// The connection waits for what its state needs; what is there already is reported anew. Returns whether it goes on.
+[[nodiscard, gnu::cold, gnu::noinline]] bool watch_anew(const Worker &worker, const Connection &connection) {
+    const uint32_t events = connection.sends() ? sending_events : receiving_events;
+    return epoll_ctl(worker, EPOLL_CTL_MOD, worker.socket_of(connection), events) == 0;
+}
+
+// If the connection has a block, it gives it back.
+[[gnu::cold, gnu::noinline]] void give_back_block(Worker &worker, const Connection &connection) {
+    const size_t index = worker.find_block(&connection);
+    if (index != worker.block_limit) worker.block_owners[index] = nullptr;
+}
+
+// The index of a piece that was free; the caller has made sure of one. Used ones come first, so that few pages are in use.
+[[nodiscard, gnu::cold, gnu::noinline]] uint16_t take_stash(Worker &worker) {
+    worker.free_stashes--;
+    uint16_t index = worker.free_stash;
+    if (index != 0) worker.free_stash = worker.stashes[index].next;
+    else index = uint16_t(worker.fresh_stash++);
+    worker.stashes[index].next = 0;
+    return index;
+}
+
+// The connection holds no part of a head any more; its deadline stays as it is.
+[[gnu::cold, gnu::noinline]] void give_back_stash(Worker &worker, Connection &connection) {
+    Stash *const stashes = worker.stashes;
+    const Stash &first = stashes[connection.stash];
+    (first.older != 0 ? stashes[first.older].newer : worker.oldest_stash) = first.newer;
+    (first.newer != 0 ? stashes[first.newer].older : worker.newest_stash) = first.older;
+    worker.free_stashes += uint32_t(stashes_for(first.size));
+    Stash *last = stashes + connection.stash;
+    while (last->next != 0) last = stashes + last->next;
+    last->next = worker.free_stash;
+    worker.free_stash = connection.stash;
+    connection.state = Connection::State::idle;
+}
+
 void close_connection(Worker &worker, Connection &connection) {
-    if (connection.may_have_block()) [[unlikely]]
+    using enum Connection::State;
+    if (connection.state == receiving_head) [[unlikely]]
+        give_back_stash(worker, connection);
+    if (connection.sends()) [[unlikely]]
         give_back_block(worker, connection);
-    connection.state = Connection::State::closed;
+    connection.state = closed;
     worker.context.counters.add(Counter::open, -uint64_t(1));
     const long socket = worker.socket_of(connection);
     worker.group_sizes[size_t(socket) / group_size]--;
@@ -2105,18 +2183,12 @@ void close_connection(Worker &worker, Connection &connection) {
     return block.input_end;
 }
 
-// The connection waits for what its state needs; what is there already is reported anew. Returns whether it goes on.
-[[nodiscard, gnu::cold, gnu::noinline]] bool watch_anew(const Worker &worker, const Connection &connection) {
-    const uint32_t events = connection.sends() ? sending_events : receiving_events;
-    return epoll_ctl(worker, EPOLL_CTL_MOD, worker.socket_of(connection), events) == 0;
-}
-
-// Puts away what of the output and input buffers cannot be used yet. A connection that sends waits until the socket is
-// writable. Returns whether it goes on.
-[[nodiscard, gnu::cold, gnu::noinline]] bool hold_back(Worker &worker, Connection &connection, Bytes output,
-                                                       Bytes input) {
+// Puts away output that the socket does not take, and the input that must wait for it, until the socket is writable.
+// Returns whether the connection goes on.
+[[nodiscard, gnu::cold, gnu::noinline]] bool hold_output(Worker &worker, Connection &connection, Bytes output,
+                                                         Bytes input) {
     const size_t index = worker.find_block(nullptr);  // the first free one, so that few pages are in use
-    if (index == block_count) return false;
+    if (index == worker.block_limit) return false;
     worker.block_owners[index] = &connection;
     Block *const block = worker.blocks + index;
     block->output_begin = 0;
@@ -2124,7 +2196,7 @@ void close_connection(Worker &worker, Connection &connection) {
     block->input_end = uint32_t(input.size);
     put(block->output, output);
     put(block->input, input);
-    return !connection.sends() || watch_anew(worker, connection);
+    return watch_anew(worker, connection);
 }
 
 // Throws away what arrives after the last answer, so that the answer is not destroyed by a reset (RFC 9112
@@ -2140,27 +2212,126 @@ void close_connection(Worker &worker, Connection &connection) {
     }
 }
 
-// The last answer has been sent whole, and the peer may still send. The connection has no block any more. Returns
+// The last answer has been sent whole, and the peer may still send. The connection holds nothing back any more. Returns
 // whether it goes on.
 [[nodiscard, gnu::cold, gnu::noinline]] bool finish(Worker &worker, Connection &connection) {
     if (shutdown(worker.socket_of(connection), SHUT_WR) != 0) return false;
     enter(worker, connection, Connection::State::lingering);
     connection.content.left = linger_limit;
-    return watch_anew(worker, connection) && linger(worker, connection);
+    return watch_anew(worker, connection);
+}
+
+// The one place that refuses a request: what follows it on the connection is not looked at any more.
+[[gnu::cold, gnu::noinline]] void refuse_request(Connection &connection, Answer &answer, Status status) {
+    connection.exchange.manner.status = status;
+    connection.exchange.manner.persistence = Exchange::Persistence::close;
+    answer_status(connection.exchange, answer);
+}
+
+// Ends a connection whose last answer, `size` bytes of the output buffer, has been given to send, which has taken `sent`
+// or answered with an error. Returns whether the connection goes on for a while.
+[[nodiscard, gnu::cold, gnu::noinline]] bool settle_last(Worker &worker, Connection &connection, long sent,
+                                                         size_t size) {
+    if (sent < 0 && sent != -EAGAIN && sent != -EINTR) return false;
+    if (sent < 0) sent = 0;
+    worker.context.counters.add(Counter::bytes_out, size_t(sent));
+    if (sent == long(size)) return finish(worker, connection);
+    worker.context.counters.add(Counter::stalled);
+    enter(worker, connection, Connection::State::sending_last);
+    return hold_output(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), {});
+}
+
+// The connection has waited too long: a request that has come in part is answered with 408 (RFC 9110 section 15.5.9).
+// Half of an empty line is no part of one. Returns whether the connection goes on for a while.
+[[nodiscard, gnu::cold, gnu::noinline]] bool expire(Worker &worker, Connection &connection) {
+    using enum Connection::State;
+    worker.context.counters.add(Counter::expired);
+    const long socket = worker.socket_of(connection);
+    if (connection.state == receiving_head) {
+        const Stash &first = worker.stashes[connection.stash];
+        const bool has_begun = first.bytes[0] != '\r';
+        const bool is_head = first.method == Method::head;  // which has an answer without content
+        give_back_stash(worker, connection);
+        connection.exchange.manner = Exchange::Manner{Status::ok, Exchange::Persistence::keep, is_head};
+        if (!has_begun) return false;
+    } else if (connection.state != receiving_content) {
+        // A reset, so that the kernel does not keep what the peer does not take either.
+        if (connection.sends()) (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
+        return false;
+    }
+    Answer answer{worker.output, &worker.context};
+    refuse_request(connection, answer, Status::request_timeout);
+    const size_t size = size_t(answer.at - worker.output);
+    return settle_last(worker, connection, send(socket, worker.output, size), size);
+}
+
+// Makes sure that so many pieces are free, at the cost of the heads that have waited longest. Returns false if it would
+// be that of the connection itself.
+[[nodiscard, gnu::cold, gnu::noinline]] bool make_room(Worker &worker, const Connection &connection, size_t count) {
+    while (worker.free_stashes < count) {
+        if (worker.oldest_stash == 0) return false;
+        Connection &oldest = worker.connections[worker.stashes[worker.oldest_stash].socket];
+        if (&oldest == &connection) return false;
+        if (!expire(worker, oldest)) close_connection(worker, oldest);
+    }
+    return true;
+}
+
+// Adds to a head that waits: its next bytes, and what is known of it with them. There is room.
+[[gnu::cold, gnu::noinline]] void add_to_stash(Worker &worker, Stash &first, const Head &head, Cursor cursor) {
+    Bytes more{cursor.at + first.size, cursor.left() - first.size};
+    size_t place = first.size;  // in the piece
+    first.size = uint32_t(cursor.left());
+    first.line = uint32_t(head.stopped_line - cursor.at);
+    first.facts = uint16_t(head.facts);
+    first.method = head.method;
+    Stash *piece = &first;
+    for (; place > sizeof piece->bytes; place -= sizeof piece->bytes) piece = worker.stashes + piece->next;
+    for (;; place = 0) {
+        const size_t room = sizeof piece->bytes - place;
+        const size_t size = more.size < room ? more.size : room;
+        put(piece->bytes + place, more.first(size));
+        more = more.after(size);
+        if (more.size == 0) return;
+        piece->next = take_stash(worker);
+        piece = worker.stashes + piece->next;
+    }
+}
+
+// What has come of a head, at `cursor`, waits for the rest. Returns whether the connection goes on.
+[[nodiscard, gnu::cold, gnu::noinline]] bool hold_head(Worker &worker, Connection &connection, Cursor cursor) {
+    Head head;
+    head.stopped_line = cursor.at;
+    (void)is_still_incomplete(cursor, head);  // it is: this is for what its whole lines say
+    if (!make_room(worker, connection, stashes_for(cursor.left()))) return false;
+    const uint16_t index = take_stash(worker);
+    Stash &first = worker.stashes[index];
+    first.older = worker.newest_stash;
+    first.newer = 0;
+    first.socket = int32_t(worker.socket_of(connection));
+    first.size = 0;
+    (first.older != 0 ? worker.stashes[first.older].newer : worker.oldest_stash) = index;
+    worker.newest_stash = index;
+    connection.stash = index;
+    add_to_stash(worker, first, head, cursor);
+    return true;
 }
 
 // What has arrived ends inside a request: in its content, or in its head, of which `input` has come. Its time runs from
-// its first byte on, so only a change of the state begins it anew. Returns whether the connection goes on.
-[[nodiscard, gnu::cold]] bool await_rest(Worker &worker, Connection &connection, Bytes input) {
+// its first byte on. Empty lines are no part of a request, nor is half of one: they bring no time. Returns whether the
+// connection goes on.
+[[nodiscard, gnu::cold]] bool await_rest(Worker &worker, Connection &connection, Cursor input) {
     using enum Connection::State;
-    const bool is_content = connection.content.state != Content::State::none;
-    if (!is_content && input.size == 0) {  // empty lines are no part of a request, and bring no time
-        connection.state = idle;
+    if (connection.content.state != Content::State::none) {
+        if (connection.state != receiving_content) enter(worker, connection, receiving_content);
         return true;
     }
-    const Connection::State next = is_content ? receiving_content : receiving_head;
-    if (connection.state != next) enter(worker, connection, next);
-    return is_content || hold_back(worker, connection, {}, input);
+    connection.state = idle;
+    if (input.left() == 0) return true;
+    if (!hold_head(worker, connection, input)) return false;
+    connection.state = receiving_head;
+    if (*input.at != '\r') enter(worker, connection, receiving_head);
+    return true;
 }
 
 // How far the input has been answered.
@@ -2174,21 +2345,22 @@ enum class Progress : size_t {
 // All that can be answered now is answered, in `size` bytes of the output buffer, of which send has taken `sent` or
 // answered with an error; `rest` of the input is left. What send has not taken waits in a block until the socket is
 // writable, and so does the rest. Returns whether the connection goes on.
-[[nodiscard, gnu::cold, gnu::noinline]] bool settle(Worker &worker, Connection &connection, Bytes rest, long sent,
+[[nodiscard, gnu::cold, gnu::noinline]] bool settle(Worker &worker, Connection &connection, Cursor rest, long sent,
                                                     size_t size, Progress progress) {
-    const bool is_last = progress >= Progress::to_last;
+    if (progress == Progress::to_end && sent == long(size)) {
+        worker.context.counters.add(Counter::bytes_out, size);
+        return false;
+    }
+    if (progress >= Progress::to_last) return settle_last(worker, connection, sent, size);
     if (sent < 0) {
         if (sent != -EAGAIN && sent != -EINTR) return false;
         sent = 0;
     }
     worker.context.counters.add(Counter::bytes_out, size_t(sent));
-    if (sent != long(size)) {
-        worker.context.counters.add(Counter::stalled);
-        enter(worker, connection, is_last ? Connection::State::sending_last : Connection::State::sending);
-        return hold_back(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), rest);
-    }
-    if (!is_last) return await_rest(worker, connection, rest);
-    return progress != Progress::to_end && finish(worker, connection);
+    if (sent == long(size)) return await_rest(worker, connection, rest);
+    worker.context.counters.add(Counter::stalled);
+    enter(worker, connection, Connection::State::sending);
+    return hold_output(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), {rest.at, rest.left()});
 }
 
 // Takes one request, or what has arrived of it. A head is taken whole or not at all, content as far as it has arrived.
@@ -2207,17 +2379,14 @@ enum class Progress : size_t {
         if (head.framing == Framing::no_content) [[likely]]
             return Parse::complete;
         connection.content = begin_content(head);
-        if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0) && cursor.at == cursor.end) [[unlikely]]
-            answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n"_b);
+        if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0)) [[unlikely]] {
+            // An error that the head determines comes at once, and not behind content that nobody needs any more; so
+            // the connection cannot go on (RFC 9110 section 10.1.1).
+            if (exchange.manner.status > Status::options) return refuse(exchange.manner.status);
+            if (cursor.at == cursor.end) answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n"_b);
+        }
     }
     return take_content(cursor, connection.content, [&](Bytes piece) { take_piece(exchange, piece); });
-}
-
-// The one place that refuses a request: what follows it on the connection is not looked at any more.
-[[gnu::cold, gnu::noinline]] void refuse_request(Connection &connection, Answer &answer, Status status) {
-    connection.exchange.manner.status = status;
-    connection.exchange.manner.persistence = Exchange::Persistence::close;
-    answer_status(connection.exchange, answer);
 }
 
 // Whether no more had arrived than what `cursor` ends with, as far as that can be known: it was less than there was
@@ -2240,7 +2409,7 @@ answer_requests(Worker &worker, Connection &connection, Cursor &cursor, const ep
             refuse_request(connection, answer, refusal(parse));
             return Progress::to_last;
         }
-        if (worker.drain_ticks != 0 && cursor.at == cursor.end && is_drained(worker, cursor, event)) [[unlikely]]
+        if (worker.drain_ticks != 0 && cursor.at == cursor.end && peek(worker.socket_of(connection)) <= 0) [[unlikely]]
             connection.exchange.manner.persistence = Exchange::Persistence::close;  // it is the last one
         worker.context.counters.add(Counter::requests);
         if (!answer_exchange(connection.exchange, answer))
@@ -2268,7 +2437,7 @@ answer_requests(Worker &worker, Connection &connection, Cursor &cursor, const ep
             sent = send(socket, worker.output, size);
         }
         if (sent != long(size) || progress != Progress::all) [[unlikely]]
-            return settle(worker, connection, {cursor.at, cursor.left()}, sent, size, progress);
+            return settle(worker, connection, cursor, sent, size, progress);
         worker.context.counters.add(Counter::bytes_out, size);
     } while (cursor.at != cursor.end);
     return true;
@@ -2293,46 +2462,59 @@ answer_requests(Worker &worker, Connection &connection, Cursor &cursor, const ep
     return watch_anew(worker, connection);
 }
 
-// Receives the next bytes behind a partial head. If some have come, the whole is in the input buffer, and `waiting` is
-// its size. Returns whether the connection goes on.
-[[nodiscard, gnu::cold]] bool receive_behind(Worker &worker, Connection &connection, size_t &waiting) {
-    const Block &block = worker.block_of(connection);
+// Receives the next bytes of a head that waits. If it is incomplete no longer, all of it is in the input buffer, and
+// `waiting` is its size. Returns whether the connection goes on.
+[[nodiscard, gnu::cold]] bool receive_head(Worker &worker, Connection &connection, const epoll_event &event,
+                                           size_t &waiting) {
+    Stash &first = worker.stashes[connection.stash];
+    char *end = worker.input;
+    for (const Stash *piece = &first;; piece = worker.stashes + piece->next) {
+        const size_t left = first.size - size_t(end - worker.input);
+        end = put(end, {piece->bytes, left < sizeof piece->bytes ? left : sizeof piece->bytes});
+        if (piece->next == 0) break;
+    }
     long got;
-    do got = recv(worker.socket_of(connection), worker.input + block.input_end, input_size - block.input_end);
+    do got = recv(worker.socket_of(connection), end, size_t(worker.input + input_size - end));
     while (got == -EINTR);
     if (got <= 0) return got == -EAGAIN;
     worker.context.counters.add(Counter::bytes_in, size_t(got));
-    waiting = take_back_input(worker, connection) + size_t(got);
-    return true;
+    end[got] = '\0';
+    const Cursor cursor{worker.input, end + got};
+    Head head;
+    head.stopped_line = worker.input + first.line;
+    head.facts = first.facts;
+    head.method = first.method;
+    if (!is_still_incomplete(cursor, head)) {
+        give_back_stash(worker, connection);
+        waiting = cursor.left();
+        return true;
+    }
+    if (!make_room(worker, connection, stashes_for(cursor.left()) - stashes_for(first.size)))
+        return expire(worker, connection);
+    add_to_stash(worker, first, head, cursor);
+    return is_drained(worker, cursor, event) || watch_anew(worker, connection);
 }
 
-// Something has arrived; `waiting` bytes of it are in the input buffer already. This and `serve` are inlined into
-// run_worker, so that recv and send are made there: a return whose call lies before a system call is mispredicted every
-// time, since the kernel's own calls have overwritten the processor's return stack. Returns whether the connection goes
-// on.
+// Something has arrived; `waiting` bytes of it are in the input buffer already. One read: what it leaves is reported anew,
+// so others have their turn before it. This and `serve` are inlined into run_worker, so that recv and send are made there:
+// a return whose call lies before a system call is mispredicted every time, since the kernel's own calls have overwritten
+// the processor's return stack. Returns whether the connection goes on.
 [[nodiscard, gnu::always_inline]] inline bool receive(Worker &worker, Connection &connection, int socket,
                                                       const epoll_event &event, size_t waiting) {
-    size_t turn = 0;
-    do {
-        long filled = long(waiting);
-        if (waiting == 0) [[likely]] {
-            filled = recv(socket, worker.input, input_size);
-            if (filled <= 0) [[unlikely]] {
-                if (filled == -EINTR) continue;
-                return filled == -EAGAIN;
-            }
-            worker.context.counters.add(Counter::bytes_in, size_t(filled));
-        }
-        worker.input[filled] = '\0';
-        Cursor cursor{worker.input, worker.input + filled};
-        waiting = 0;
-        if (!serve(worker, connection, socket, event, cursor)) [[unlikely]]
-            return false;
-        if (is_drained(worker, cursor, event) || connection.state < Connection::State::receiving_head) [[likely]]
-            return true;
-        if (connection.state == Connection::State::receiving_head) break;  // its rest is no common event
-    } while (++turn < receive_turns);
-    return watch_anew(worker, connection);  // reports what is left, behind the other connections
+    long filled = long(waiting);
+    if (waiting == 0) [[likely]] {
+        filled = recv(socket, worker.input, input_size);
+        if (filled <= 0) [[unlikely]]
+            return filled == -EAGAIN || (filled == -EINTR && watch_anew(worker, connection));
+        worker.context.counters.add(Counter::bytes_in, size_t(filled));
+    }
+    worker.input[filled] = '\0';
+    Cursor cursor{worker.input, worker.input + filled};
+    if (!serve(worker, connection, socket, event, cursor)) [[unlikely]]
+        return false;
+    if (is_drained(worker, cursor, event) || connection.state < Connection::State::receiving_head) [[likely]]
+        return true;
+    return watch_anew(worker, connection);
 }
 
 // ---- Worker loop -----------------------------------------------------------------------------------------------
@@ -2373,14 +2555,17 @@ void put_head(char *at, uint64_t now) {
     put_digits(at + 16, year);
 }
 
-// Makes the clock tick at the next full second, or soon if the server drains, and the Date bytes those of this one.
+// Makes the clock tick at the next full second, or soon if the server drains or a tick's work is not done, and the Date
+// bytes those of this one.
 [[gnu::cold, gnu::noinline]] void run_clock(Worker &worker) {
     worker.is_ticking = true;
     timespec now{};
     (void)clock_gettime(CLOCK_REALTIME, now);  // cannot fail: the clock exists and `now` is writable
     put_head(worker.context.head, uint64_t(now.tv_sec));
-    const int64_t left_ns = 1'000'000'000 - (now.tv_nsec | 1);  // less than a second: that took longer than 1 ns anyway
-    (void)timerfd_settime(worker.timer, worker.drain_ticks != 0 ? drain_tick_ms * 1'000'000 : left_ns);  // likewise
+    int64_t left_ns = 1'000'000'000 - (now.tv_nsec | 1);  // less than a second: that took longer than 1 ns anyway
+    if (worker.drain_ticks != 0) left_ns = drain_tick_ms * 1'000'000;
+    if (worker.overdue_at != 0) left_ns = end_pause_ms * 1'000'000;
+    (void)timerfd_settime(worker.timer, left_ns);  // likewise
 }
 
 // The clock ticks from now on, if it does not yet.
@@ -2388,31 +2573,18 @@ void put_head(char *at, uint64_t now) {
     if (!worker.is_ticking) run_clock(worker);
 }
 
-// The connection's time is over. A request that has come in part is answered with 408 (RFC 9110 section 15.5.9).
-// Returns whether the connection goes on for a while.
-[[nodiscard, gnu::cold]] bool expire(Worker &worker, Connection &connection, long socket) {
-    using enum Connection::State;
-    const Connection::State state = connection.state;
-    if (state >= accepted && has_input(socket)) return true;  // its event is on the way
-    worker.context.counters.add(Counter::expired);
-    if (state == receiving_content || state == receiving_head) {
-        Answer answer{worker.output, &worker.context};
-        refuse_request(connection, answer, Status::request_timeout);
-        give_back_block(worker, connection);  // of the head
-        const size_t size = size_t(answer.at - worker.output);
-        const long sent = send(socket, worker.output, size);
-        return settle(worker, connection, {}, sent, size, Progress::to_last);
-    }
-    // A reset, so that the kernel does not keep what the peer does not take either.
-    if (connection.sends()) (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
-    return false;
-}
+// How far in the past the deadline of a connection is put that has been looked at again: further than a tick may be late.
+constexpr int8_t looked_again = -64;
 
-// Expires all connections whose time is over. While the server drains, that of one between requests is over if it had
-// none for more than a second, and of every one when the grace is.
-[[gnu::cold]] void expire_overdue(Worker &worker) {
+// Ends connections whose time is over, but looks again at one for which something has arrived: its event is on the way, or
+// there is none (see is_drained), so it is made anew. That happens once: what has come by the next tick must have been
+// answered, or begun a request, which gives it another deadline. While the server drains, the time of a connection
+// between requests is over if it had none for more than a second, and of every one when the grace is.
+// Goes on where it has stopped, for some 5 ms, so that others do not wait. Returns whether it has come to the end.
+[[nodiscard, gnu::cold]] bool end_overdue(Worker &worker) {
     using enum Connection::State;
-    for (size_t socket = 0; socket < group_count * group_size; socket++) {
+    size_t turns = 0;
+    for (size_t socket = worker.overdue_at; socket < group_count * group_size; socket++) {
         if (worker.group_sizes[socket / group_size] == 0) {
             socket |= group_size - 1;  // the last one of the group, whose page nobody touches
             continue;
@@ -2420,15 +2592,28 @@ void put_head(char *at, uint64_t now) {
         Connection &connection = worker.connections[socket];
         const Connection::State state = connection.state;
         if (state == closed) continue;
-        const uint8_t left = uint8_t(connection.deadline - worker.ticks());
-        if (left != 0) {
+        const auto left = int8_t(connection.deadline - worker.ticks());
+        if (left > 0) {
             if (worker.drain_ticks == 0 || state < accepted) continue;
             const uint8_t grace_ticks = state == accepted ? drain_first_ticks : drain_grace_ticks;
-            const uint8_t first_second = uint8_t(timeouts[size_t(state)] - 1);  // no less is left in it
+            const int first_second = timeouts[size_t(state)] - 1;  // no less is left in it
             if (worker.drain_ticks <= grace_ticks && left >= first_second) continue;
         }
-        if (!expire(worker, connection, long(socket))) close_connection(worker, connection);
+        if (turns++ == end_turns) {
+            worker.overdue_at = uint32_t(socket);
+            return false;
+        }
+        bool goes_on;
+        if (state >= receiving_head && left > looked_again / 2 && peek(long(socket)) != -EAGAIN) {
+            connection.deadline = uint8_t(worker.ticks() + looked_again);
+            goes_on = watch_anew(worker, connection);
+        } else {
+            goes_on = expire(worker, connection);
+        }
+        if (!goes_on) close_connection(worker, connection);
     }
+    worker.overdue_at = 0;
+    return true;
 }
 
 // Stops watching the listener.
@@ -2443,6 +2628,8 @@ void put_head(char *at, uint64_t now) {
     worker.context.counters.add(Counter::exhausted);
     ignore_listener(worker);
     start_clock(worker);
+    // The kernel has told nobody else of them.
+    if (worker.process->room >= 0) (void)timerfd_settime(worker.process->room, 1);  // now; cannot fail
 }
 
 // From now on the socket drops what has less than this many hops left. (Neither call can fail on a socket that has that
@@ -2452,9 +2639,9 @@ void put_head(char *at, uint64_t now) {
     return setsockopt(socket, IPPROTO_IP, IP_MINTTL, smallest);
 }
 
-// Accepts all waiting connections. Returns whether there are none left.
+// Accepts waiting connections, but not more in a row than others can wait for. Returns whether there are none left.
 inline bool accept_connections(Worker &worker) {
-    for (;;) {
+    for (size_t turn = 0; turn < accept_turns; turn++) {
         const bool has_room = worker.context.counters[Counter::open] < connection_limit;
         const long socket = has_room ? accept4(worker.listener, SOCK_NONBLOCK) : -EMFILE;
         if (socket < 0) [[unlikely]] {
@@ -2480,6 +2667,7 @@ inline bool accept_connections(Worker &worker) {
         worker.group_sizes[size_t(socket) / group_size]++;
         start_clock(worker);
     }
+    return false;
 }
 
 // The server is to end. For a short time new connections are still accepted whose handshake has begun, but a SYN is
@@ -2492,8 +2680,9 @@ inline bool accept_connections(Worker &worker) {
     worker.drain_ticks = 1;
     if (worker.process->is_inherited || drop_by_hops(worker.listener, 255) != -EOPNOTSUPP) return;
     (void)shutdown(worker.listener, SHUT_RD);
+    worker.has_stopped_listening = true;
     ignore_listener(worker);  // its end would be reported without end
-    (void)accept_connections(worker);
+    while (!accept_connections(worker) && worker.is_accepting) {}
 }
 
 // A tick while the server drains; the first one may have come together with the order to stop. The last worker that
@@ -2502,6 +2691,7 @@ inline bool accept_connections(Worker &worker) {
     worker.drain_ticks++;
     if (worker.listener >= 0) {
         if (worker.drain_ticks <= drain_grace_ticks || !accept_connections(worker)) return run_clock(worker);
+        worker.has_stopped_listening = true;
         ignore_listener(worker);  // which somebody else may have open still
         (void)close(worker.listener);
         worker.listener = -1;
@@ -2510,10 +2700,11 @@ inline bool accept_connections(Worker &worker) {
     if (__atomic_sub_fetch(&worker.process->running_workers, 1, __ATOMIC_RELAXED) == 0) exit_group(0);
 }
 
-// The clock has ticked. It goes on as long as there are connections, or are to be again.
+// The clock has ticked, or goes on with the work of the last tick. It ticks as long as there are connections, or are to be
+// again.
 [[gnu::cold]] void tick(Worker &worker) {
-    if (worker.drain_ticks % 8 == 0) worker.idle_deadline++;
-    expire_overdue(worker);
+    if (worker.overdue_at == 0 && worker.drain_ticks % 8 == 0) worker.idle_deadline++;
+    if (!end_overdue(worker)) return run_clock(worker);
     if (worker.drain_ticks != 0) return go_on_draining(worker);
     resume_accepting(worker);
     worker.is_ticking = false;
@@ -2529,12 +2720,14 @@ inline bool accept_connections(Worker &worker) {
     const bool is_stop = descriptor == worker.process->stop;
     if (is_stop) drain(worker);
     if (is_stop || descriptor == worker.timer) tick(worker);
+    if (descriptor == worker.process->room && worker.is_accepting && worker.listener >= 0)
+        (void)accept_connections(worker);
     size_t waiting = 0;
     // One of the above, or closed by another event that came at the same time.
     if (connection.state == closed) return 0;
     bool goes_on;
     if (connection.state == receiving_head) {
-        goes_on = receive_behind(worker, connection, waiting);
+        goes_on = receive_head(worker, connection, event, waiting);
     } else if (connection.state == lingering) {
         goes_on = linger(worker, connection);
     } else {
@@ -2930,6 +3123,7 @@ constexpr CallFilter call_filter = [] {
     watch(worker, worker.listener, listening_events);
     watch(worker, worker.timer, EPOLLIN | EPOLLET);
     watch(worker, worker.process->stop, EPOLLIN | EPOLLET);
+    if (worker.process->room >= 0) watch(worker, worker.process->room, EPOLLIN | EPOLLET);
 
     constexpr unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
     char *const stack_end = worker.stack + stack_size;
@@ -2963,6 +3157,39 @@ constexpr CallFilter call_filter = [] {
     }
 }
 
+[[nodiscard, gnu::cold]] int64_t monotonic_ns() {
+    timespec now{};
+    (void)clock_gettime(CLOCK_MONOTONIC, now);  // cannot fail: the clock exists and `now` is writable
+    return now.tv_sec * 1'000'000'000 + now.tv_nsec;
+}
+
+// Memory for the workers, and behind it their blocks and stashes, of which there are half as many, or half of that and so
+// on, where the kernel does not promise so much memory (vm.overcommit_memory=2, RLIMIT_AS). Any failure ends the program.
+[[gnu::cold]] Worker *make_workers(size_t count) {
+    uint32_t blocks = block_count, stashes = stash_count;
+    size_t pool_size, size;
+    long memory;
+    for (;; blocks = (blocks + 1) / 2, stashes = (stashes + 1) / 2) {
+        pool_size = blocks * sizeof(Block) + stashes * sizeof(Stash);
+        size = count * (sizeof(Worker) + pool_size);
+        memory = map_memory(size);
+        if (memory >= 0) break;
+        if (blocks == 1) end_on_failure(Sys::mmap, memory);
+    }
+    auto *const workers = reinterpret_cast<Worker *>(memory);
+    // A kernel without huge pages refuses the advice and does not need it.
+    (void)madvise(workers, size, MADV_NOHUGEPAGE);
+    char *pool = reinterpret_cast<char *>(workers + count);
+    for (Worker *worker = workers; worker != workers + count; worker++, pool += pool_size) {
+        worker->blocks = reinterpret_cast<Block *>(pool);
+        worker->stashes = reinterpret_cast<Stash *>(worker->blocks + blocks);
+        worker->block_limit = blocks;
+        worker->free_stashes = stashes - 1;  // 0 is the index of none
+        worker->fresh_stash = 1;
+    }
+    return workers;
+}
+
 // _start calls this with the stack as the kernel has left it: the argument count, the arguments, NULL.
 [[noreturn, gnu::cold, gnu::used]] void start(const char *const *stack) asm("start");
 void start(const char *const *stack) {
@@ -2989,11 +3216,7 @@ void start(const char *const *stack) {
     // Before the threads, which inherit it. Statistics that nobody reads must not end the process.
     (void)block_signals(signals | 1u << (SIGPIPE - 1));
 
-    const long memory = map_memory(count * sizeof(Worker));
-    if (memory < 0) end_on_failure(Sys::mmap, memory);
-    auto *const workers = reinterpret_cast<Worker *>(memory);
-    // A kernel without huge pages refuses the advice and does not need it.
-    (void)madvise(workers, count * sizeof(Worker), MADV_NOHUGEPAGE);
+    Worker *const workers = make_workers(count);
     // The order to stop is a timer that every worker watches in its copy of the descriptor table.
     const int stop = make_timer();
     Worker *const end = workers + count;
@@ -3001,8 +3224,8 @@ void start(const char *const *stack) {
     int joins = int(options[Option::reuse_port]);
     for (Worker *worker = workers; worker != end; worker++, joins = true) {
         const long listener = shared != 0 ? must(Sys::dup, shared) : make_listener(at, joins);
-        uint32_t room = sizeof at;
-        if (listener >= 0) must(Sys::getsockname, listener, &at, &room);  // which port it is
+        uint32_t size = sizeof at;
+        if (listener >= 0) must(Sys::getsockname, listener, &at, &size);  // which port it is
         const char *form = "$ port #";
         if (at.inet.family == AF_UNIX) {
             form = "$";
@@ -3012,7 +3235,8 @@ void start(const char *const *stack) {
         if (listener < 0) end_on_failure(Sys::bind, listener, name);
         worker->listener = int(listener);
     }
-    Process process{stop, end[-1].listener, uint32_t(count), options[Option::no_sandbox] == 0, is_inherited};
+    const int room = shared != 0 ? make_timer() : -1;
+    Process process{stop, room, end[-1].listener, uint32_t(count), options[Option::no_sandbox] == 0, is_inherited};
     give_up_privileges(uint32_t(options[Option::user]), process.is_sandboxed);
     size_t cpu = 8 * sizeof allowed - 1;
     for (Worker *worker = workers; worker != end; worker++) {
@@ -3031,8 +3255,12 @@ void start(const char *const *stack) {
         else if (signal > 0) break;
     }
     (void)timerfd_settime(stop, 1);  // now; cannot fail
-    constexpr timespec drain_limit{drain_limit_s, 0};
-    while (wait_for_signal(end_signals, &drain_limit) == -EINTR) {}  // a second signal, or the time is over
+    // A second signal ends it, or the time: which goes on while the process is stopped and continued.
+    const int64_t limit_ns = monotonic_ns() + drain_limit_s * 1'000'000'000;
+    for (int64_t left_ns; (left_ns = limit_ns - monotonic_ns()) > 0;) {
+        const timespec left{left_ns / 1'000'000'000, left_ns % 1'000'000'000};
+        if (wait_for_signal(end_signals, &left) != -EINTR) break;
+    }
     exit_group(0);
 }
 

@@ -40,7 +40,7 @@ digits, letters = string.digits, string.ascii_letters
 unreserved, sub_delims = digits + letters + "-._~", "!\$&'()*+,;="  # RFC 3986 section 2
 expected = [
     digits + letters + "!#\$%&'*+-.^_\`|~",            # token: RFC 9110 section 5.6.2
-    unreserved + sub_delims + ":@/?",                  # target: pchar, "/" and "?", RFC 3986 section 3.3
+    "".join(set(map(chr, range(0x21, 0x7f))) - set('"<>#')),  # target
     unreserved + sub_delims,                           # host: reg-name, section 3.2.2
     string.hexdigits + ":.",                           # ip_literal
     digits, string.hexdigits, " \t",

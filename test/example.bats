@@ -89,7 +89,7 @@ ROWS
 404 open - POST /hello HTTP/1.1\r\nHost: a{END}
 404 open - GET /page/ HTTP/1.1\r\nHost: a{END}
 404 open - GET /pages HTTP/1.1\r\nHost: a{END}
-400 close - GET /hello/W%6 HTTP/1.1\r\nHost: a{END}
+400 close - GET /hello/W"6 HTTP/1.1\r\nHost: a{END}
 400 close - GET /hello/ World HTTP/1.1\r\nHost: a{END}
 400 close - GET /hello/World HTTP/1.1{END}
 ROWS

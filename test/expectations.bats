@@ -4,13 +4,13 @@ load helper
 setup_file() { start_server; }
 teardown_file() { stop_server; }
 
-@test "an expectation that is not known is answered with 417, and the connection goes on" {
+@test "an expectation that is not known is answered with 417, and one of 100-continue with an error at once" {
   check_rows <<'ROWS'
 417 open 417_Expectation_Failed\r\n {GET}Expect: x{END}
 417 open - {POST}Expect: 100-continu\r\nContent-Length: 2\r\n\r\n20
-417 open - {POST}Expect: 100-continue, x\r\nContent-Length: 2\r\n\r\n20
+417 close - {POST}Expect: 100-continue, x\r\nContent-Length: 2\r\n\r\n20
 417 open - {POST}Expect: 100-continue;q=1\r\nContent-Length: 2\r\n\r\n20
-417 open - {POST}Expect: x, 100-continue\r\nContent-Length: 2\r\n\r\n20
+417 close - {POST}Expect: x, 100-continue\r\nContent-Length: 2\r\n\r\n20
 417 open - {POST}Expect: ,x,\r\nContent-Length: 2\r\n\r\n20
 200 open 21 {POST}Expect:\r\nContent-Length: 2\r\n\r\n20
 200 open 21 {POST}Expect: , \t ,\r\nContent-Length: 2\r\n\r\n20
@@ -22,12 +22,17 @@ teardown_file() { stop_server; }
 200 open 1 {POST}Expect: 100-continue\r\n\r\n
 200 close 20 POST /baseline11 HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n20
 200 open ok {GET}Expect: 100-continue{END}
-404 open - POST /nowhere HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n20
+404 close - POST /nowhere HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n20
+405 close - POST /pipeline HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n0{END}
+404 open - GET /nowhere HTTP/1.1\r\nHost: a\r\nExpect: 100-continue{END}
+404 close - POST /nowhere HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n20
+501 close - BREW / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n20
+200 open "" OPTIONS /pipeline HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n20
 413 close - {POST}Expect: 100-continue\r\nContent-Length: 1048577{END}
 400 close - {POST}Expect: 100-continue\r\nContent-Length: 2\r\nTransfer-Encoding: chunked{END}
 
 # nginx wants one Expect line at most. It is a list (RFC 9110 section 10.1.1), so it may have several (section 5.3).
-417 open - {POST}Expect: 100-continue\r\nExpect: x\r\nContent-Length: 2\r\n\r\n20
+417 close - {POST}Expect: 100-continue\r\nExpect: x\r\nContent-Length: 2\r\n\r\n20
 ROWS
 }
 
@@ -70,6 +75,8 @@ PYTHON
   exchange_in_steps "GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n${head}Content-Length: 2\r\n\r\n" \
     "20GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n"
   assert_statuses '200 100 200 404'
+  exchange_in_steps "${head/baseline11/nowhere}Content-Length: 2\r\n\r\n" "20GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n"
+  assert_refused 404
 }
 
 @test "HTTP/1.0 never gets a 100 Continue, nor does a request that is refused" {
@@ -99,6 +106,10 @@ PYTHON
     assert_statuses 200 "$line"
     assert_field 'Allow: GET, HEAD, POST, OPTIONS'
   done
+  # As HAProxy's health check asks, if nobody tells it what to ask for.
   exchange 'OPTIONS /nowhere HTTP/1.1\r\nHost: a\r\n\r\n'
-  assert_statuses 404
+  assert_statuses 200
+  assert_field 'Allow: GET, HEAD, POST, OPTIONS'
+  exchange 'OPTIONS / HTTP/1.0\r\n\r\n'
+  assert_statuses 200
 }

@@ -127,7 +127,7 @@ ROWS
 
 # nginx has no OPTIONS * and refuses CONNECT as malformed. RFC 9110 section 9.1 wants 501 for what is not implemented.
 200 open "" OPTIONS * HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n{HIDDEN}
-501 open - CONNECT a:80 HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n{HIDDEN}
+501 close - CONNECT a:80 HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n{HIDDEN}
 ROWS
 }
 

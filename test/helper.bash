@@ -184,3 +184,20 @@ run_peers() {
 
 # Checks the rows on standard input against the server: see test/cases.py.
 check_rows() { python3 "$root/test/cases.py" "$server_port"; }
+
+has_a_connection() { (($(find "/proc/$server_pid/task"/*/fd -lname 'socket:*' | wc --lines) == 2)); }
+
+# Starts a server and a peer whose content does not end; the server is told to end when that is there.
+end_during_content() {
+  start_server --threads 1
+  run_peers <<'PYTHON' &
+peer = connect(port)
+peer.sendall(b"POST /baseline11 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
+try:
+    while peer.recv(100): pass
+except ConnectionError:
+    pass
+PYTHON
+  wait_until has_a_connection
+  kill "$server_pid"
+}

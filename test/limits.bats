@@ -11,6 +11,10 @@ teardown_file() { stop_server; }
 414 close - GET /<a*7996>
 414 close - GET /<a*30000> HTTP/1.1\r\nHost: a{END}
 404 open - GET /<%41*2665> HTTP/1.1\r\nHost: a{END}
+400 close - GET http://<%41*2600>%4" HTTP/1.1\r\nHost: a{END}
+400 close - GET http://[<a*7986>! HTTP/1.1\r\nHost: a{END}
+400 close - CONNECT [<a*7991>!
+400 close - {GET}Host: [<a*16000>!\r\n
 404 open - POST /<a*7994> HTTP/1.1\r\nHost: a{END}
 404 open - PUT /<a*7995> HTTP/1.1\r\nHost: a{END}
 400 close - OPTIONS http://<a*7985>\r\n
@@ -22,6 +26,10 @@ teardown_file() { stop_server; }
 414 close - GET http://a/<a*7989> HTTP/1.1\r\nHost: a{END}
 414 close - OPTIONS http://<a*7986>\r\n
 414 close - CONNECT <a*9000>[
+414 close - CONNECT [<a*8200>!
+414 close - GET http://[<a*8200>!
+431 close - GET /pipeline HTTP/1.1\r\nHost: [<a*17000>!\r\n
+431 close - GET /pipeline HTTP/1.1\r\nHost: <%41*6000>!\r\n
 414 close - POST /<a*7995> HTTP/1.1\r\nHost: a{END}
 414 close - PUT /<a*7996> HTTP/1.1\r\nHost: a{END}
 ROWS

@@ -32,6 +32,34 @@ wait_until(lambda: descriptors(pid) < 20)
 PYTHON
 }
 
+@test "under slow heads, slow content and slow reading by 1,000 connections each, the server answers at once" {
+  start_server
+  ulimit -n "$(ulimit -H -n)"
+  local attack=(slowhttptest -c 1000 -r 1000 -l 4 -p 3 -u "http://127.0.0.1:$server_port/baseline11?a=1&b=2")
+  local attacks=()
+  "${attack[@]}" -H -i 1 >"$BATS_TEST_TMPDIR/head" 3>&- &
+  attacks+=($!)
+  "${attack[@]}" -B -i 1 -s 8192 >"$BATS_TEST_TMPDIR/content" 3>&- &
+  attacks+=($!)
+  "${attack[@]}" -X -k 100 -w 10 -y 20 -n 2 -z 8 >"$BATS_TEST_TMPDIR/reading" 3>&- &
+  attacks+=($!)
+  run_peers <<PYTHON
+wait_until(lambda: descriptors(pid) > 100)
+probe = Probe(port)
+most, held = 0, 0
+while any(os.path.exists(f"/proc/{attack}/fd") and os.listdir(f"/proc/{attack}/fd") for attack in (${attacks[0]}, ${attacks[1]}, ${attacks[2]})):
+    most, held = max(most, memory_kib(pid)), max(held, descriptors(pid))
+    time.sleep(0.1)
+slowest = probe.stop()
+print(f"# at most {most} KiB and {held} connections a worker; the slowest of {len(probe.times)} probes took {slowest * 1000:.0f} ms",
+      file=open(3, "w"))
+assert held > 500, "there was no attack"
+assert slowest < 2, f"{slowest} s"
+assert most < 40960, f"{most} KiB"  # two workers with 256 blocks of 64 KiB each, and the table
+PYTHON
+  wait "${attacks[@]}" || true # its status says whether it found the server slow, in its own terms
+}
+
 @test "16,000 connections that come, are served, and go abruptly leave nothing behind, three times over" {
   natively 'some of the memory is that of the emulator'
   start_server
@@ -79,6 +107,105 @@ PYTHON
   [[ $output == 3 ]] || fail "$(<"$BATS_TEST_TMPDIR/calls")"
 }
 
+@test "64 workers start and serve where the kernel gives 512 MiB of address space, and fail in one line with less" {
+  natively 'the emulator has address space of its own'
+  local server_command=(prlimit --as=$((512 << 20)))
+  start_server --threads 64
+  run_peers <<'PYTHON'
+for turn in range(200):
+    with connect(port) as peer:
+        peer.sendall(OK[:9])
+        wait_until_read(port, peer)
+        peer.sendall(OK[9:] + LAST)
+        answers = Answers(peer)
+        assert answers.next()[0] == answers.next()[0] == 200
+PYTHON
+  run -1 prlimit --as=$((64 << 20)) "${server[@]}" --threads 64 --port 0
+  [[ $output == 'mote: mmap: Cannot allocate memory (errno 12)' ]] || fail "$output"
+}
+
+@test "a burst of connections keeps an established one waiting for no more than 64 of them" {
+  local trace=$BATS_TEST_TMPDIR/trace
+  start_under_strace --output="$trace" --trace=accept4,epoll_pwait
+  ulimit -n "$(ulimit -H -n)"
+  run_peers <<'PYTHON'
+def come(count):
+    """Connections that all wait when the server looks; one that is established asks at the same time."""
+    os.kill(pid, signal.SIGSTOP)
+    peers = [connect(port, source=f"127.0.0.{2 + n % 4}") for n in range(count)]
+    established.sendall(OK)
+    os.kill(pid, signal.SIGCONT)
+    assert answers.next()[0] == 200
+    for peer in peers:
+        peer.sendall(OK)
+    for peer in peers:
+        assert peer.recv(4096).endswith(b"ok")
+backlog = int(open("/proc/sys/net/core/somaxconn").read())
+established = connect(port)
+answers = Answers(established)
+come(1)
+come(min(3000, backlog))
+PYTHON
+  stop_server
+  run -0 awk '/accept4\(/ { if (++count > most) most = count } /epoll_pwait\(/ { count = 0 } END { print most }' "$trace"
+  echo "# at most $output calls of accept4 between two of epoll_pwait" >&3
+  ((output <= 64)) || fail "$output calls of accept4 in a row"
+}
+
+@test "no connection waits at a path while a worker has room" {
+  build_variant connection_limit=8
+  start_server --threads 2 --address "unix:$BATS_TEST_TMPDIR/socket"
+  run_peers <<PYTHON
+def count_of(name):
+    return [worker[name] for worker in counted(pid, 2)]
+def come():
+    peer = socket.socket(socket.AF_UNIX)
+    peer.settimeout(1)
+    peer.connect("$BATS_TEST_TMPDIR/socket")
+    return peer
+def is_answered(peer):
+    peer.sendall(OK)
+    try:
+        return Answers(peer).next()[0] == 200
+    except TimeoutError:
+        return False
+def worker_of(peer):
+    before = count_of("requests")
+    assert is_answered(peer)
+    return int(count_of("requests")[1] > before[1])
+late = []
+def check(name, peers):
+    numbers = [n for n, peer in enumerate(peers) if not is_answered(peer)]
+    if numbers:
+        late.append((name, numbers))
+check("all at once", [come() for _ in range(16)])  # and away again
+wait_until(lambda: sum(count_of("open")) == 0)
+peers = []
+for n in range(16):
+    peers.append(come())
+    check(f"one after the other, {n}", peers[-1:])
+assert count_of("open") == [8, 8], count_of("open")
+for turn in range(4):
+    time.sleep(1.2)  # the clock has ticked: workers try again whether they can accept
+    # One worker has room again, the other one is full.
+    worker = turn % 2
+    going = [peer for peer in peers if worker_of(peer) == worker][:4]
+    for peer in going:
+        peers.remove(peer)
+        peer.close()
+    wait_until(lambda: count_of("open")[worker] == 4)
+    coming = []
+    for n in range(4):
+        coming.append(come())
+        check(f"room at worker {worker}, {n}", coming[-1:])
+    for peer in coming:  # one that was late
+        peer.settimeout(10)
+    wait_until(lambda: sum(count_of("open")) == 16)
+    peers += coming
+assert not late, f"not answered within 1 s: {late}"
+PYTHON
+}
+
 @test "every send takes one byte, and the answers are whole" {
   build_edited 's/\(Sys::sendto, socket, address(data), \)long(size)/\11/'
   start_server --threads 1
@@ -113,6 +240,7 @@ PYTHON
   for call in recvfrom sendto accept4 epoll_pwait; do
     start_under_strace --trace="$call" --inject="$call:error=EINTR:when=2+3"
     exchange_some
+    run_peers <<<'assert counted(pid)[0]["exhausted"] == 0, "accepting has paused"'
     stop_server
   done
 }
@@ -185,4 +313,123 @@ def is_served():
 assert [is_served() for _ in range(6)] == [True, True, True, False, True, True]
 PYTHON
   stop_server
+}
+
+# What the next three tests share: peers that hold a part of a head, and others that come beside them.
+holders='
+def hold(n):
+    """A connection that has sent one byte of a head."""
+    peer = connect(port, source=f"127.0.0.{16 + n % 8}")
+    peer.sendall(b"G")
+    return peer
+def is_served(pause=0.05):
+    """Whether a client whose head arrives in two parts is answered."""
+    with connect(port, timeout=5) as peer:
+        try:
+            peer.sendall(OK[:20])
+            time.sleep(pause)
+            peer.sendall(OK[20:])
+            answer = Answers(peer).next()
+        except OSError:
+            return False
+        return answer is not None and answer[0] == 200
+'
+
+@test "10,000 connections that hold one byte of a head each lock nobody out, and cost 4 KiB each at most" {
+  natively 'some of the memory is that of the emulator'
+  build_variant head_timeout_s=100
+  start_server --threads 1
+  ulimit -n "$(ulimit -H -n)"
+  run_peers <<PYTHON
+$holders
+import resource
+count = min(10000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)
+assert is_served()
+before = memory_kib(pid)
+peers = [hold(n) for n in range(count)]
+wait_until(lambda: counted(pid)[0]["bytes in"] >= len(OK) + count)
+served = sum(is_served() for _ in range(50))
+grown = memory_kib(pid) - before
+opened = counted(pid)[0]["open"]
+print(f"# {served} of 50 served beside {opened} of {count} holders; {grown / count:.2f} KiB each", file=open(3, "w"))
+assert served == 50, f"{served} of 50, {opened} of {count} connections are open"
+assert opened == count, f"{opened} of {count} connections are open"
+assert grown <= 4 * count, f"{grown / count} KiB each"
+for peer in peers:  # what they wait for is still there
+    peer.sendall(OK[1:])
+assert all(peer.recv(4096).endswith(b"ok") for peer in peers)
+PYTHON
+}
+
+@test "when the memory for parts of heads runs out, those go that have waited longest" {
+  build_variant stash_count=8 head_timeout_s=100
+  start_server --threads 1
+  run_peers <<PYTHON
+$holders
+def answers_now(peer):
+    """The statuses that have come until now, or None if it is still waiting."""
+    peer.settimeout(0.05)
+    try:
+        answer = Answers(peer).next()
+    except TimeoutError:
+        return None
+    assert answer is not None and answer[0] == 408 and b"\r\nConnection: close" in answer[1], answer
+    return 408
+peers = []
+def come(first):
+    peers.append(connect(port))
+    peers[-1].sendall(first)
+    wait_until_read(port, peers[-1])
+def sent_away():
+    """How many were sent away: the first ones, and nobody else."""
+    statuses = [408 if peer in gone else answers_now(peer) for peer in peers]
+    gone.update(peer for peer, status in zip(peers, statuses) if status)
+    count = statuses.count(408)
+    assert statuses == [408] * count + [None] * (len(peers) - count), statuses
+    return count
+gone = set()
+for _ in range(12):  # more than there is memory for
+    come(OK[:10])
+full = sent_away()
+assert 4 <= full <= 6, full
+# Whoever has waited longest goes, even if it has sent more just now.
+peers[full].sendall(OK[10:11])
+come(OK[:10])
+assert sent_away() == full + 1
+for _ in range(10):
+    assert is_served()
+# The first of these has sent one more away, and given its place to the others.
+assert sent_away() == full + 2
+for peer in peers[full + 2:]:
+    peer.settimeout(5)
+    peer.sendall(OK[10:])
+    assert Answers(peer).next()[0] == 200
+for peer in gone:
+    peer.settimeout(5)
+    assert peer.recv(1) == b""
+PYTHON
+}
+
+@test "as many peers that do not read as there are blocks for output lock out no head in two parts" {
+  build_variant block_count=4 send_timeout_s=60
+  start_server --threads 1
+  run_peers <<PYTHON
+$holders
+def stall():
+    peer = connect(port, receive_buffer=4096)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+    peer.settimeout(0.3)
+    try:
+        while True:
+            peer.sendall(OK * 100)
+    except TimeoutError:
+        return peer
+before = counted(pid)[0]["stalled"]
+peers = [stall() for _ in range(4)]
+wait_until(lambda: counted(pid)[0]["stalled"] >= before + 4)
+served = sum(is_served() for _ in range(20))
+opened = counted(pid)[0]["open"]
+assert opened == 4, f"{opened} of 4 stalled connections are open"
+assert served == 20, f"{served} of 20"
+PYTHON
 }

@@ -68,6 +68,12 @@ def cpu_seconds(pid):
                for task in pathlib.Path(f"/proc/{pid}/task").iterdir()) / 1e9
 
 
+def fair_clock(pid):
+    """Seconds. It stands still while a thread of that process or of this one waits for a CPU that others have."""
+    return time.monotonic() - sum(int((task / "schedstat").read_text().split()[1]) for process in (pid, "self")
+                                  for task in pathlib.Path(f"/proc/{process}/task").iterdir()) / 1e9
+
+
 def memory_kib(pid, name="VmRSS"):
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     return int(status.split(f"{name}:")[1].split()[0])

@@ -33,11 +33,11 @@ FIELD_VALUE = VCHAR | OBS_TEXT | WHITE_SPACE
 QDTEXT = FIELD_VALUE - {QUOTE, BACKSLASH}
 QUOTED_PAIR = FIELD_VALUE
 
-# RFC 3986 appendix A. "%" stands in none of these: percent-encoding has its own rule.
+# RFC 3986 appendix A. "%" stands in neither: percent-encoding has its own rule.
 UNRESERVED = ALPHA | DIGIT | frozenset(b"-._~")
 SUB_DELIMS = frozenset(b"!$&'()*+,;=")
 REG_NAME = UNRESERVED | SUB_DELIMS
-PATH_AND_QUERY = UNRESERVED | SUB_DELIMS | frozenset(b":@/?")
+PATH_AND_QUERY = VCHAR - frozenset(b'"<>#')  # more than RFC 3986 allows: what browsers send, and "%" as it is
 IP_LITERAL = HEXDIG | frozenset(b":.")
 
 
@@ -126,7 +126,6 @@ class Request:
     def __init__(self):
         self.method = b""
         self.target = b""  # path and query
-        self.is_server_wide = False  # "*", or an absolute-form that an intermediary made of it (section 3.2.4)
         self.minor = 1
         self.host_count = 0
         self.content_length = None
@@ -144,6 +143,7 @@ def read_stream(stream):
         request = Request()
         try:
             read_head(reader, request)
+            check_expectations(request)
             read_content(reader, request)
         except Incomplete:
             return outcomes
@@ -208,20 +208,20 @@ def read_target(reader, request):
         read_path_and_query(reader)
     elif first == ord("*") and request.method == b"OPTIONS":  # section 3.2.4
         reader.take(b"*")
-        request.is_server_wide = True
     else:  # section 3.2.2
         read_scheme(reader)
         read_authority(reader)
         path_and_query = read_path_and_query(reader)
-        request.is_server_wide = request.method == b"OPTIONS" and path_and_query == b""
         # RFC 9110 section 4.2.3: an empty path is "/"
         request.target = path_and_query if path_and_query[:1] == b"/" else b"/" + path_and_query
 
 
 def read_scheme(reader):
-    """RFC 9110 section 4.2.1: "http" "://"; RFC 3986 section 3.1: a scheme has no case."""
+    """RFC 9110 section 4.2: "http" or "https", and "://"; RFC 3986 section 3.1: a scheme has no case."""
     for letter in b"http":
         reader.take((letter, letter - 0x20))
+    if reader.peek() in b"sS":
+        reader.take(b"sS")
     reader.take_exactly(b"://")
 
 
@@ -246,7 +246,7 @@ def read_host_and_port(reader):
         reader.take(b"]")
     else:
         while reader.peek() in REG_NAME or reader.peek() == ord("%"):
-            take_character(reader, REG_NAME)
+            take_name_character(reader)
     if reader.peek() == ord(":"):
         reader.take(b":")
         while reader.peek() in DIGIT:
@@ -258,30 +258,29 @@ def read_path_and_query(reader):
     "/", for the caller has seen to it that only "/", "?" or SP comes first."""
     found = bytearray()
     while reader.peek() != SP:
-        found += take_character(reader, PATH_AND_QUERY)
+        found.append(reader.take(PATH_AND_QUERY))
     return bytes(found)
 
 
-def take_character(reader, allowed):
-    """One byte out of a set, or RFC 3986 section 2.1: pct-encoded = "%" HEXDIG HEXDIG."""
+def take_name_character(reader):
+    """One byte of a reg-name, or RFC 3986 section 2.1: pct-encoded = "%" HEXDIG HEXDIG."""
     if reader.peek() == ord("%"):
-        return bytes((reader.take(b"%"), reader.take(HEXDIG), reader.take(HEXDIG)))
-    return bytes((reader.take(allowed),))
+        reader.take(b"%")
+        reader.take(HEXDIG)
+        reader.take(HEXDIG)
+    else:
+        reader.take(REG_NAME)
 
 
 def read_field_line(reader, request):
     """Section 5: field-name ":" OWS field-value OWS. The name is a token with no white space behind it (section 5.1);
     a line that starts with white space is obs-fold, or worse, and refused (sections 2.2 and 5.2)."""
     name = read_field_name(reader)
-    if name == b"host":
-        request.host_count += 1
-        if request.host_count > 1:  # section 3.2
-            raise Refusal(400)
-        read_host_value(reader)
-        return
     value = read_field_value(reader)
     reader.take_line_end()
-    if name == b"content-length":
+    if name == b"host":
+        add_host(request, value)
+    elif name == b"content-length":
         add_content_length(request, value)
     elif name == b"transfer-encoding":
         add_transfer_codings(request, value)
@@ -308,14 +307,13 @@ def read_field_value(reader):
     return bytes(value).strip(OWS)
 
 
-def read_host_value(reader):
-    """RFC 9110 section 7.2: Host = uri-host [ ":" port ], and white space around it."""
-    while reader.peek() in WHITE_SPACE:
-        reader.skip()
+def add_host(request, value):
+    """RFC 9110 section 7.2: Host = uri-host [ ":" port ]; section 3.2: a second one is wrong."""
+    request.host_count += 1
+    reader = Reader(value + b"\r")
     read_host_and_port(reader)
-    while reader.peek() in WHITE_SPACE:
-        reader.skip()
-    reader.take_line_end()
+    if request.host_count > 1 or reader.peek() != CR:
+        raise Refusal(400)
 
 
 def add_content_length(request, value):
@@ -359,6 +357,8 @@ def check_head(request):
     """What only the whole head can tell. What makes it malformed goes before what is only not supported."""
     if request.host_count == 0 and request.minor > 0:  # section 3.2
         raise Refusal(400)
+    if request.method == b"CONNECT":  # RFC 9931 section 8: what follows may be the first bytes of a tunnel
+        raise Refusal(501)
     if request.codings is not None:
         if request.minor == 0 or request.content_length is not None:  # section 6.1: faulty framing, smuggling
             raise Refusal(400)
@@ -368,6 +368,15 @@ def check_head(request):
             raise Refusal(501)
     elif request.content_length is not None and request.content_length > CONTENT_LIMIT:
         raise Refusal(413)
+
+
+def check_expectations(request):
+    """RFC 9110 section 10.1.1: a client that waits for 100 before it sends content gets an error that is certain already."""
+    has_content = request.codings is not None or (request.content_length or 0) > 0
+    if has_content and request.minor > 0 and b"100-continue" in request.expectations:
+        status = status_of(request, request.target.partition(b"?")[0])
+        if status != 200:
+            raise Refusal(status)
 
 
 # ---- The content --------------------------------------------------------------------------------------------------
@@ -506,11 +515,11 @@ def status_of(request, path):
         return 417  # RFC 9110 section 10.1.1
     if request.method not in KNOWN_METHODS:
         return 501  # RFC 9110 section 9.1
-    if request.is_server_wide:
+    if request.method == b"OPTIONS":
         return 200  # RFC 9110 section 9.3.7
     if path not in ROUTES:
         return 404
-    if request.method == b"OPTIONS" or request.method in ROUTES[path]:
+    if request.method in ROUTES[path]:
         return 200
     return 405
 

@@ -168,7 +168,7 @@ except ConnectionResetError:
 PYTHON
 }
 
-@test "the limits are 10, 30, 60, 20 and 2 seconds" {
+@test "the limits are 10, 30, 125, 20 and 2 seconds" {
   run -0 sed --quiet --regexp-extended 's/^constexpr uint8_t ([a-z]+)_timeout_s = ([0-9]+);.*/\1 \2/p' "$root/server.cpp"
-  [[ ${lines[*]} == 'head 10 content 30 idle 60 send 20 linger 2' ]] || fail "$output"
+  [[ ${lines[*]} == 'head 10 content 30 idle 125 send 20 linger 2' ]] || fail "$output"
 }
