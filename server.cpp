@@ -106,6 +106,7 @@ enum class Sys : long {
     write = 1,
     close = 3,
     mmap = 9,
+    rt_sigaction = 13,
     rt_sigprocmask = 14,
     madvise = 28,
     dup = 32,
@@ -118,6 +119,7 @@ enum class Sys : long {
     listen = 50,
     getsockname = 51,
     setsockopt = 54,
+    getsockopt = 55,
     clone = 56,
     fcntl = 72,
     umask = 95,
@@ -125,6 +127,7 @@ enum class Sys : long {
     setgroups = 116,
     setresuid = 117,
     setresgid = 119,
+    capset = 126,
     rt_sigtimedwait = 128,
     prctl = 157,
     sched_setaffinity = 203,
@@ -132,6 +135,7 @@ enum class Sys : long {
     clock_gettime = 228,
     exit_group = 231,
     epoll_ctl = 233,
+    ppoll = 271,
     epoll_pwait = 281,
     timerfd_create = 283,
     timerfd_settime = 286,
@@ -161,12 +165,15 @@ enum class Sys : long {
     fcntl = 25,
     close = 57,
     write = 64,
+    ppoll = 73,
     timerfd_create = 85,
     timerfd_settime = 86,
+    capset = 91,
     exit_group = 94,
     clock_gettime = 113,
     sched_setaffinity = 122,
     sched_getaffinity = 123,
+    rt_sigaction = 134,
     rt_sigprocmask = 135,
     rt_sigtimedwait = 137,
     setresuid = 147,
@@ -183,6 +190,7 @@ enum class Sys : long {
     sendto = 206,
     recvfrom = 207,
     setsockopt = 208,
+    getsockopt = 209,
     shutdown = 210,
     clone = 220,
     mmap = 222,
@@ -389,18 +397,18 @@ asm(".globl _start\n"
 constexpr long EINTR = 4, EAGAIN = 11, EINVAL = 22, EMFILE = 24, EOPNOTSUPP = 95, ENOBUFS = 105;
 constexpr int AF_UNIX = 1, AF_INET = 2, AF_INET6 = 10, F_SETFL = 4, O_NONBLOCK = 04000;
 constexpr int SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000;
-constexpr int SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_LINGER = 13, SO_REUSEPORT = 15;
+constexpr int SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_TYPE = 3, SO_LINGER = 13, SO_REUSEPORT = 15, SO_ACCEPTCONN = 30;
 constexpr int IPPROTO_IP = 0, IP_MINTTL = 21, IPPROTO_TCP = 6, TCP_NODELAY = 1;
 constexpr int IPPROTO_IPV6 = 41, IPV6_V6ONLY = 26, IPV6_MINHOPCOUNT = 73;
 constexpr int MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000, SHUT_RD = 0, SHUT_WR = 1;
 constexpr uint32_t EPOLLIN = 0x1, EPOLLPRI = 0x2, EPOLLOUT = 0x4, EPOLLRDHUP = 0x2000;
 constexpr uint32_t EPOLLEXCLUSIVE = 1u << 28, EPOLLET = 1u << 31;
-constexpr int EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3;
+constexpr int EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3, POLLOUT = 4, PIPE_BUF = 4096;
 constexpr unsigned long CLONE_VM = 0x100, CLONE_FS = 0x200, CLONE_FILES = 0x400, CLONE_SIGHAND = 0x800,
                         CLONE_THREAD = 0x10000, CLONE_SYSVSEM = 0x40000;
 constexpr long PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000;
 constexpr int MADV_NOHUGEPAGE = 15, RLIMIT_NOFILE = 7, CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1;
-constexpr int SIGINT = 2, SIGUSR1 = 10, SIGPIPE = 13, SIGTERM = 15, SIG_BLOCK = 0;
+constexpr int SIGHUP = 1, SIGINT = 2, SIGUSR1 = 10, SIGPIPE = 13, SIGTERM = 15, SIG_BLOCK = 0;
 constexpr uint16_t BPF_LD_W_ABS = 0x20, BPF_JMP_JEQ_K = 0x15, BPF_RET_K = 0x06;
 constexpr int PR_SET_DUMPABLE = 4, PR_SET_NO_NEW_PRIVS = 38;
 constexpr long SECCOMP_SET_MODE_FILTER = 1, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4;
@@ -430,6 +438,10 @@ struct itimerspec {
     timespec it_interval;
     timespec it_value;
 };
+struct pollfd {
+    int fd;
+    int16_t events, revents;
+};
 struct rlimit64 {
     uint64_t rlim_cur;
     uint64_t rlim_max;
@@ -447,8 +459,16 @@ struct landlock_ruleset_attr {
     uint64_t handled_access_fs;
     uint64_t handled_access_net;  // TCP: bind, connect
 };
-using sigset = uint64_t;  // bit n - 1 is signal n
-struct cpu_set {          // bit n is CPU n; as many as any kernel is built for
+struct cap_header {
+    uint32_t version;
+    int pid;  // 0: this thread
+};
+struct cap_data {  // of 32 capabilities, bit by bit
+    uint32_t effective, permitted, inheritable;
+};
+constexpr uint32_t capability_version = 0x20080522;  // the third one: two of cap_data
+using sigset = uint64_t;                             // bit n - 1 is signal n
+struct cpu_set {                                     // bit n is CPU n; as many as any kernel is built for
     uint64_t bits[8192 / 64];
 };
 
@@ -497,10 +517,23 @@ struct Word {
 [[nodiscard]] inline long write(int descriptor, const char *data, size_t size) {
     return trap(Sys::write, descriptor, address(data), long(size));
 }
+// Whether a write to the descriptor returns at once, be it with an error. A pipe takes up to PIPE_BUF bytes then.
+[[nodiscard]] inline bool is_writable(int descriptor) {
+    pollfd asked{descriptor, POLLOUT, 0};
+    constexpr timespec at_once{0, 0};
+    return trap(Sys::ppoll, address(&asked), 1, address(&at_once), 0, sizeof(sigset)) > 0;
+}
 // An option that is a number, or SO_LINGER with no seconds: of the two numbers all others look at the first one only.
 [[nodiscard, gnu::cold, gnu::noinline]] long setsockopt(long socket, int level, int option, int value) {
     const int values[] = {value, 0};
     return trap(Sys::setsockopt, socket, level, option, address(values), sizeof values);
+}
+// The value of an option that is a number and not negative, or -errno.
+[[nodiscard, gnu::cold, gnu::noinline]] long getsockopt(long socket, int level, int option) {
+    int value = 0;
+    uint32_t size = sizeof value;
+    const long result = trap(Sys::getsockopt, socket, level, option, address(&value), address(&size));
+    return result < 0 ? result : value;
 }
 // The family decides how much of `to` is looked at.
 [[nodiscard]] inline long bind(long socket, const sockaddr_any &to) {
@@ -538,6 +571,13 @@ struct Word {
 [[nodiscard]] inline long block_signals(sigset signals) {
     return trap(Sys::rt_sigprocmask, SIG_BLOCK, address(&signals), 0, sizeof signals);
 }
+// Whether the signal is ignored, as nohup(1) has it for SIGHUP.
+[[nodiscard]] inline bool is_ignored(int signal) {
+    constexpr uint64_t SIG_IGN = 1;
+    uint64_t action[4] = {};  // the kernel's struct sigaction, which begins with the handler
+    (void)trap(Sys::rt_sigaction, signal, 0, address(action), sizeof(sigset));  // cannot fail
+    return action[0] == SIG_IGN;
+}
 // The number of a pending signal out of `signals`, waiting for one for as long as `limit` if need be, or -errno. It is
 // -EAGAIN when the time is over and -EINTR when the process was stopped and continued meanwhile.
 [[nodiscard, gnu::cold, gnu::noinline]] long wait_for_signal(sigset signals, const timespec *limit) {
@@ -547,6 +587,12 @@ inline long umask(long mode) { return trap(Sys::umask, mode); }
 [[nodiscard]] inline long getpid() { return trap(Sys::getpid, unused().value); }
 [[nodiscard]] inline uint32_t geteuid() { return uint32_t(trap(Sys::geteuid, unused().value)); }
 [[nodiscard, gnu::noinline]] long prctl(int option, long value) { return trap(Sys::prctl, option, value, 0, 0, 0); }
+// Takes all capabilities from this thread; those that are ambient go with the others.
+[[nodiscard]] inline long drop_capabilities() {
+    constexpr cap_header header{capability_version, 0};
+    constexpr cap_data none[2] = {};
+    return trap(Sys::capset, address(&header), address(none));
+}
 [[nodiscard]] inline long seccomp(long operation, long flags, const void *argument) {
     return trap(Sys::seccomp, operation, flags, address(argument));
 }
@@ -2772,90 +2818,110 @@ alignas(1) constexpr char help_text[] = "mote " MOTE_VERSION "\n"
                                         "-t, --threads N   workers (default: one per CPU)\n"
                                         "    --user UID    user to become (root: 65534)\n"
                                         "    --reuse-port  share the port\n"
+                                        "    --pin         pin each worker to a CPU\n"
                                         "    --no-sandbox  give up nothing\n"
                                         "-h, --help        this text\n"
                                         "-V, --version     the version\n";
+
+// Writes a line to standard error. It is dropped if nobody reads there and the pipe is full: a main thread that waits
+// for a reader would see no signal.
+[[gnu::cold, gnu::noinline]] void write_line(const char *line, const char *end) {
+    if (is_writable(2)) (void)write(2, line, size_t(end - line));  // nobody is left to tell if it fails
+}
 
 // Prints `form` as compose() fills it in, to standard error.
 constexpr size_t form_limit = 100;
 [[gnu::cold, gnu::noinline]] void print(const char *form, Word a = unused(), Word b = unused(), Word c = unused()) {
     char line[form_limit + 3 * text_limit];
-    char *const end = compose(line, form, a, b, c);
-    (void)write(2, line, size_t(end - line));  // nobody is left to tell if it fails
+    static_assert(sizeof line <= PIPE_BUF);
+    write_line(line, compose(line, form, a, b, c));
 }
 
-// The kernel's reasons that a start can meet, in words; the rest are told by number.
-alignas(1) constexpr char reasons[] = "\1Operation not permitted\0"
-                                      "\2No such file or directory\0"
-                                      "\13Resource temporarily unavailable\0"
-                                      "\14Cannot allocate memory\0"
-                                      "\15Permission denied\0"
-                                      "\30Too many open files\0"
-                                      "\142Address already in use\0";
+// The digits from `at` on, of a base up to 16: their number, or one from 2^32 on if it is too large, and where they
+// end.
+struct Digits {
+    uint64_t number;
+    const char *end;
+};
+[[nodiscard, gnu::cold, gnu::noinline]] Digits take_digits(const char *at, unsigned base) {
+    uint64_t number = 0;
+    for (uint32_t digit; (digit = hex_value(*at)) < base; at++)
+        if (number <= UINT32_MAX) number = number * base + digit;
+    return {number, at};
+}
 
-// The system calls that must succeed, in the form of compose(), whose text is the address.
+// The kernel's reasons that a start can meet, by number and in the C library's words; of others the number is all.
+alignas(1) constexpr char reasons[] = "1 Operation not permitted\0"
+                                      "2 No such file or directory\0"
+                                      "9 Bad file descriptor\0"
+                                      "11 Resource temporarily unavailable\0"
+                                      "12 Cannot allocate memory\0"
+                                      "13 Permission denied\0"
+                                      "20 Not a directory\0"
+                                      "22 Invalid argument\0"
+                                      "23 Too many open files in system\0"
+                                      "24 Too many open files\0"
+                                      "30 Read-only file system\0"
+                                      "36 File name too long\0"
+                                      "38 Function not implemented\0"
+                                      "88 Socket operation on non-socket\0"
+                                      "97 Address family not supported by protocol\0"
+                                      "98 Address already in use\0"
+                                      "99 Cannot assign requested address\0";
+
+// The system calls that must succeed, in the form of compose(), whose text is the address. The names are in the table
+// itself: pointers to them would be addresses in a constant.
 struct NamedCall {
     Sys call;
-    Bytes name;
+    char name[24];
 };
 constexpr NamedCall named_calls[] = {
-    {Sys::mmap, "mmap"_b},
-    {Sys::socket, "socket"_b},
-    {Sys::bind, "bind to $"_b},
-    {Sys::listen, "listen"_b},
-    {Sys::getsockname, "getsockname"_b},
-    {Sys::dup, "dup"_b},
-    {Sys::fcntl, "fcntl"_b},
-    {Sys::clone, "clone"_b},
-    {Sys::setgroups, "setgroups"_b},
-    {Sys::setresuid, "setresuid"_b},
-    {Sys::setresgid, "setresgid"_b},
-    {Sys::sched_setaffinity, "sched_setaffinity"_b},
-    {Sys::sched_getaffinity, "sched_getaffinity"_b},
-    {Sys::epoll_ctl, "epoll_ctl"_b},
-    {Sys::timerfd_create, "timerfd_create"_b},
-    {Sys::epoll_create1, "epoll_create1"_b},
-    {Sys::landlock_create_ruleset, "landlock"_b},
-    {Sys::landlock_restrict_self, "landlock"_b},
+    {Sys::mmap, "mmap"},
+    {Sys::socket, "socket"},
+    {Sys::bind, "bind to $"},
+    {Sys::listen, "listen"},
+    {Sys::getsockname, "getsockname"},
+    {Sys::getsockopt, "descriptor 3"},  // is an inherited listener, or should be
+    {Sys::dup, "dup"},
+    {Sys::fcntl, "fcntl"},
+    {Sys::clone, "clone"},
+    {Sys::setgroups, "setgroups"},
+    {Sys::setresuid, "setresuid"},
+    {Sys::setresgid, "setresgid"},
+    {Sys::capset, "capset"},
+    {Sys::sched_setaffinity, "sched_setaffinity"},
+    {Sys::sched_getaffinity, "sched_getaffinity"},
+    {Sys::epoll_ctl, "epoll_ctl"},
+    {Sys::timerfd_create, "timerfd_create"},
+    {Sys::epoll_create1, "epoll_create1"},
+    {Sys::landlock_create_ruleset, "landlock"},
+    {Sys::landlock_restrict_self, "landlock"},
 };
-consteval bool first_bytes_tell_calls_apart() {
-    for (const NamedCall &a : named_calls)
-        for (const NamedCall &b : named_calls)
-            if (char(a.call) == '\0' || (char(a.call) == char(b.call) && a.call != b.call)) return false;
-    return true;
-}
-static_assert(first_bytes_tell_calls_apart());
-consteval size_t call_names_size() {
-    size_t size = 1;
-    for (const NamedCall &named : named_calls) size += 1 + named.name.size + 1;
-    return size;
-}
-constexpr auto call_names = [] {  // in the form of `reasons`
-    struct {
-        char text[call_names_size()];
-    } names{};
-    char *at = names.text;
-    for (const NamedCall &named : named_calls) {
-        *at++ = char(named.call);
-        for (size_t i = 0; i < named.name.size; i++) *at++ = named.name.data[i];
-        at++;
+
+[[nodiscard, gnu::cold]] const char *reason_of(long error) {
+    for (const char *text = reasons; *text != '\0'; text = text_at(text, 1)) {
+        const Digits digits = take_digits(text, 10);
+        if (long(digits.number) == error) return digits.end + 1;
     }
-    return names;
-}();
-
-// The text behind the byte `key` in the list, or an empty one.
-[[nodiscard, gnu::cold, gnu::noinline]] const char *find_key(const char *texts, char key) {
-    for (; *texts != '\0'; texts = text_at(texts, 1))
-        if (*texts == key) return texts + 1;
-    return texts;
+    return "Unknown error";
+}
+[[nodiscard, gnu::cold]] const char *name_of(Sys call) {
+    for (const NamedCall &named : named_calls)
+        if (named.call == call) return named.name;
+    return "system call";
 }
 
-// Ends the program because `call` has answered `result`; only bind is about an address.
+// Says that `call` has answered `result`, by a form that takes the call's name, the reason and its number. Only bind is
+// about an address.
+[[gnu::cold, gnu::noinline]] void print_failure(const char *form, Sys call, long result, Word address_name = unused()) {
+    char what[sizeof NamedCall::name + text_limit];
+    *compose(what, name_of(call), address_name) = '\0';
+    print(form, what, reason_of(-result), -result);
+}
+
+// Ends the program because `call` has answered `result`.
 [[noreturn, gnu::cold, gnu::noinline]] void end_on_failure(Sys call, long result, Word address_name = unused()) {
-    const long error = -result;
-    char what[call_names_size() + text_limit];
-    *compose(what, find_key(call_names.text, char(call)), address_name) = '\0';
-    print("mote: $: $ (errno #)\n", what, find_key(reasons, char(error)), error);
+    print_failure("mote: $: $ (errno #)\n", call, result, address_name);
     exit_group(1);
 }
 
@@ -2872,7 +2938,7 @@ constexpr auto call_names = [] {  // in the form of `reasons`
 }
 
 // The options in the order of help_text. The first ones take a value, and all of these but the first a number.
-enum class Option : size_t { address, port, threads, user, reuse_port, no_sandbox, help, version, unknown };
+enum class Option : size_t { address, port, threads, user, reuse_port, pin, no_sandbox, help, version, unknown };
 // How far each number may lie above the smallest one, which is 0 for the port and 1 for the others.
 constexpr uint32_t number_ranges[] = {65535, worker_limit - 1, UINT32_MAX - 2};
 static_assert(sizeof number_ranges / sizeof *number_ranges == size_t(Option::reuse_port) - size_t(Option::port));
@@ -2884,25 +2950,14 @@ struct Options {
 };
 
 [[nodiscard, gnu::cold]] size_t find_option(const char *argument) {
+    for (const char *at = argument; *at != '\0'; at++)
+        if (*at == ' ') return size_t(Option::unknown);  // a name and more of its line
     size_t option = 0;
     for (const char *line = help_text; option != size_t(Option::unknown); option++) {
         while (*line++ != '\n') {}
         if (is_word(line, argument, ',') || is_word(line + 4, argument, ' ')) break;
     }
     return option;
-}
-
-// The digits from `at` on, of a base up to 16: their number, or one from 2^32 on if it is too large, and where they
-// end.
-struct Digits {
-    uint64_t number;
-    const char *end;
-};
-[[nodiscard, gnu::cold, gnu::noinline]] Digits take_digits(const char *at, unsigned base) {
-    uint64_t number = 0;
-    for (uint32_t digit; (digit = hex_value(*at)) < base; at++)
-        if (number <= UINT32_MAX) number = number * base + digit;
-    return {number, at};
 }
 
 // The number that stands as `argument`, or the end of the program.
@@ -2940,9 +2995,9 @@ struct Digits {
 // The soft limit goes up to the hard limit: how many connections there can be.
 void raise_descriptor_limit() {
     rlimit64 limit{};
-    (void)prlimit64(RLIMIT_NOFILE, nullptr, &limit);  // neither can fail
+    if (prlimit64(RLIMIT_NOFILE, nullptr, &limit) < 0) return;
     limit.rlim_cur = limit.rlim_max;
-    (void)prlimit64(RLIMIT_NOFILE, &limit, nullptr);
+    (void)prlimit64(RLIMIT_NOFILE, &limit, nullptr);  // where that is refused the limit stays
 }
 
 // Takes an IPv4 address: four decimal numbers of a byte each.
@@ -2981,7 +3036,8 @@ void raise_descriptor_limit() {
         }
     }
     if (gap == nullptr) return to == end;
-    while (to != gap) {  // what stands behind "::" goes to the end
+    if (to == end) return false;  // "::" stands for one group at least
+    while (to != gap) {           // what stands behind "::" goes to the end
         *--end = *--to;
         *to = 0;
     }
@@ -2989,12 +3045,14 @@ void raise_descriptor_limit() {
 }
 
 // Takes an address, or without one both versions of IP, or the only one that there is. Returns its text. What `to` has
-// for the address itself is to be 0 already.
+// for the address itself is to be 0 already. A path does not begin with "@": other programs write so for a socket in the
+// abstract namespace, and would not find it at a path.
 [[nodiscard, gnu::cold, gnu::noinline]] const char *take_address(const char *text, sockaddr_any &to) {
     if (text == nullptr) text = trap(Sys::socket, AF_INET6, SOCK_STREAM, 0) < 0 ? "0.0.0.0" : "::";
     const Taken scheme = take_form(text, "unix:", '\0');
     to.inet.family = AF_INET6;
-    if (scheme.parse == Parse::complete && bytes_of(scheme.at).size - 1 < sizeof to.local.path - 1) {
+    if (scheme.parse == Parse::complete && *scheme.at != '@' &&
+        bytes_of(scheme.at).size - 1 < sizeof to.local.path - 1) {
         to.local.family = AF_UNIX;
         put_text(to.local.path, scheme.at);
     } else if (!take_ipv6(text, to.inet.ipv6)) {
@@ -3004,6 +3062,11 @@ void raise_descriptor_limit() {
     return text;
 }
 
+// What sockets inherit that the listener accepts.
+[[gnu::cold]] void set_options_of_connections(long listener) {
+    (void)setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, 1);  // fails on a Unix socket, which does not delay
+}
+
 // A listener, or the reason why it could not be bound, as -errno. The first one is bound without SO_REUSEPORT, so that
 // it fails on a port that other servers with that option have, and gets the option afterwards, so that the other
 // workers can join. (Two servers that start in the same instant may still share a port: neither listens yet when the
@@ -3011,8 +3074,8 @@ void raise_descriptor_limit() {
 [[nodiscard, gnu::cold, gnu::noinline]] long make_listener(const sockaddr_any &at, int joins) {
     const long listener = must(Sys::socket, at.inet.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     // None of these can fail where it means anything.
+    set_options_of_connections(listener);
     (void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, 1);
-    (void)setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, 1);  // accepted sockets inherit it
     (void)setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, 0);
     (void)setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, joins);
     if (const long result = bind(listener, at); result < 0) return result;
@@ -3021,13 +3084,40 @@ void raise_descriptor_limit() {
     return listener;
 }
 
-// Whether the environment says that descriptor 3 is a listener for this process (sd_listen_fds(3)).
+// The value of a variable of the environment, given with its "=", or nullptr.
+[[nodiscard, gnu::cold, gnu::noinline]] const char *find_variable(const char *const *environment, const char *name) {
+    for (; *environment != nullptr; environment++) {
+        const char *at = *environment;
+        size_t size = 0;
+        while (name[size] != '\0' && name[size] == at[size]) size++;
+        if (name[size] == '\0') return at + size;
+    }
+    return nullptr;
+}
+
+// Whether a service manager has handed over a listener to this process: it is descriptor 3 then (sd_listen_fds(3)).
+// More than one, or what does not accept connections, ends the program.
 [[nodiscard, gnu::cold]] bool inherits_listener(const char *const *environment) {
-    char listen_pid[sizeof "LISTEN_PID=" + digits_limit];
-    *compose(listen_pid, "LISTEN_PID=#", getpid()) = '\0';
-    for (; *environment != nullptr; environment++)
-        if (is_word(*environment, listen_pid, '\0')) return true;
-    return false;
+    const char *const pid = find_variable(environment, "LISTEN_PID=");
+    const char *const count = find_variable(environment, "LISTEN_FDS=");
+    if (pid == nullptr || count == nullptr) return false;
+    const Digits pid_digits = take_digits(pid, 10), count_digits = take_digits(count, 10);
+    if (*pid_digits.end != '\0' || long(pid_digits.number) != getpid()) return false;
+    const char *problem = nullptr;
+    if (count_digits.end == count || *count_digits.end != '\0') {
+        problem = "mote: not a number of listeners: $ (LISTEN_FDS)\n";
+    } else if (count_digits.number == 0) {
+        return false;
+    } else if (count_digits.number > 1) {
+        problem = "mote: $ listeners were handed over, it takes one (LISTEN_FDS)\n";
+    } else {
+        const long type = getsockopt(3, SOL_SOCKET, SO_TYPE);
+        if (type < 0) end_on_failure(Sys::getsockopt, type);
+        if (type == SOCK_STREAM && getsockopt(3, SOL_SOCKET, SO_ACCEPTCONN) == 1) return true;
+        problem = "mote: descriptor 3 does not accept connections (LISTEN_FDS)\n";
+    }
+    print(problem, count);
+    exit_group(1);
 }
 
 // The next CPU behind `cpu` that is allowed, around the end of the mask.
@@ -3047,16 +3137,27 @@ void raise_descriptor_limit() {
         end_on_failure(Sys::epoll_ctl, result);
 }
 
+// Becomes `user`, with the group of the same number and no other. Where that is refused it stays who it is and says so:
+// root of a user namespace has nobody else to become. What was asked for by --user must succeed.
+[[gnu::cold, gnu::noinline]] void change_identity(uint32_t user, bool must_succeed) {
+    const auto succeeds = [&](Sys call, Word a, Word b, Word c) {
+        const long result = trap(call, a.value, b.value, c.value);
+        if (result < 0 && must_succeed) end_on_failure(call, result);
+        if (result < 0) print_failure("mote: it stays root: $: $ (errno #)\n", call, result);
+        return result >= 0;
+    };
+    if (succeeds(Sys::setgroups, 0, 0, 0) && succeeds(Sys::setresgid, user, user, user))
+        (void)succeeds(Sys::setresuid, user, user, user);
+}
+
 // Gives up what is not needed any more, once the listeners are bound. In the kernel all this belongs to a thread, and
 // the threads that are started from now on inherit it.
 [[gnu::cold, gnu::noinline]] void give_up_privileges(uint32_t user, bool has_sandbox) {
-    if (user == 0 && has_sandbox && geteuid() == 0) user = nobody;
-    if (user != 0) {
-        must(Sys::setgroups, 0);
-        must(Sys::setresgid, user, user, user);
-        must(Sys::setresuid, user, user, user);
-    }
+    if (user != 0) change_identity(user, true);
+    else if (has_sandbox && geteuid() == 0) change_identity(nobody, false);
     if (!has_sandbox) return;
+    if (const long result = drop_capabilities(); result < 0)
+        print_failure("mote: it keeps its capabilities: $: $ (errno #)\n", Sys::capset, result);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1);  // neither can fail
     (void)prctl(PR_SET_DUMPABLE, 0);      // no core files, no debuggers but those of root
     // Landlock, where the kernel has it: no files (truncating one is known from version 3 on), and from version 4 on no
@@ -3073,7 +3174,7 @@ void raise_descriptor_limit() {
 constexpr Sys steady_calls[] = {
     Sys::recvfrom, Sys::sendto,        Sys::epoll_pwait,     Sys::accept4,  Sys::epoll_ctl,
     Sys::close,    Sys::clock_gettime, Sys::timerfd_settime, Sys::shutdown, Sys::setsockopt,
-    Sys::write,    Sys::exit_group,    Sys::rt_sigtimedwait,
+    Sys::write,    Sys::exit_group,    Sys::rt_sigtimedwait, Sys::ppoll,
 };
 constexpr size_t steady_call_count = sizeof steady_calls / sizeof *steady_calls;
 
@@ -3114,9 +3215,9 @@ constexpr CallFilter call_filter = [] {
     run_worker(worker);
 }
 
-// Makes what a worker needs and starts it on `cpu`. Without CLONE_FILES its thread gets a copy of the descriptor
-// table, so what was made for it is closed here, and no later worker inherits it.
-[[gnu::cold]] void start_worker(Worker &worker, size_t cpu) {
+// Makes what a worker needs and starts its thread, whose id it returns. Without CLONE_FILES the thread gets a copy of
+// the descriptor table, so what was made for it is closed here, and no later worker inherits it.
+[[gnu::cold]] long start_worker(Worker &worker) {
     worker.epoll = int(must(Sys::epoll_create1, 0));
     worker.timer = make_timer();
     worker.is_accepting = true;
@@ -3135,25 +3236,31 @@ constexpr CallFilter call_filter = [] {
         }
     }
     if (thread < 0) end_on_failure(Sys::clone, thread);
-    cpu_set only{};
-    only.bits[cpu / 64] = uint64_t(1) << cpu % 64;
-    must(Sys::sched_setaffinity, thread, sizeof only, &only);
-    if (may_be_emulated && worker.shares_descriptors) return;
+    if (may_be_emulated && worker.shares_descriptors) return thread;
     (void)close(worker.listener);  // the thread has its own
     (void)close(worker.epoll);
     (void)close(worker.timer);
+    return thread;
+}
+
+// From now on the thread runs on this CPU only.
+[[gnu::cold]] void pin(long thread, size_t cpu) {
+    cpu_set only{};
+    only.bits[cpu / 64] = uint64_t(1) << cpu % 64;
+    must(Sys::sched_setaffinity, thread, sizeof only, &only);
 }
 
 // Prints what each worker has done, a line each.
 [[gnu::cold]] void print_statistics(const Worker *worker, const Worker *end) {
     for (; worker != end; worker++) {
         char line[sizeof "mote:" + sizeof counter_names + counter_count * (digits_limit + sizeof " ,")];
+        static_assert(sizeof line <= PIPE_BUF);
         char *at = put_text(line, "mote:");
         const char *name = counter_names;
         for (size_t i = 0; i < counter_count; i++, name = text_at(name, 1))
             at = compose(at, " # $,", worker->context.counters[Counter(i)], name);
         at[-1] = '\n';
-        (void)write(2, line, size_t(at - line));  // nobody is left to tell if it fails
+        write_line(line, at);
     }
 }
 
@@ -3199,20 +3306,26 @@ void start(const char *const *stack) {
     sockaddr_any at{};
     at.inet.port = __builtin_bswap16(uint16_t(options[Option::port]));
     const char *text = "descriptor 3";
-    if (is_inherited) must(Sys::fcntl, 3, F_SETFL, O_NONBLOCK);
-    else text = take_address(reinterpret_cast<const char *>(options[Option::address]), at);
+    if (is_inherited) {
+        must(Sys::fcntl, 3, F_SETFL, O_NONBLOCK);
+        set_options_of_connections(3);
+    } else {
+        text = take_address(reinterpret_cast<const char *>(options[Option::address]), at);
+    }
     (void)close_from(3 + is_inherited);  // what was inherited by accident; before Linux 5.9 it just stays open
     (void)umask(0);                      // who may open the folder of a Unix socket may connect
     raise_descriptor_limit();
     cpu_set allowed{};
-    must(Sys::sched_getaffinity, 0, sizeof allowed, &allowed);
     size_t count = size_t(options[Option::threads]);
+    if (count == 0 || options[Option::pin] != 0) must(Sys::sched_getaffinity, 0, sizeof allowed, &allowed);
     if (count == 0)
         for (uint64_t bits : allowed.bits)
             for (; bits != 0; bits &= bits - 1) count++;  // the lowest bit goes
 
-    constexpr sigset end_signals = 1u << (SIGINT - 1) | 1u << (SIGTERM - 1);
-    constexpr sigset signals = end_signals | 1u << (SIGUSR1 - 1);
+    sigset end_signals = 1u << (SIGINT - 1) | 1u << (SIGTERM - 1);
+    // One that is ignored stays so: if it were blocked it would be kept for the main thread nevertheless.
+    if (!is_ignored(SIGHUP)) end_signals |= 1u << (SIGHUP - 1);
+    const sigset signals = end_signals | 1u << (SIGUSR1 - 1);
     // Before the threads, which inherit it. Statistics that nobody reads must not end the process.
     (void)block_signals(signals | 1u << (SIGPIPE - 1));
 
@@ -3240,9 +3353,11 @@ void start(const char *const *stack) {
     give_up_privileges(uint32_t(options[Option::user]), process.is_sandboxed);
     size_t cpu = 8 * sizeof allowed - 1;
     for (Worker *worker = workers; worker != end; worker++) {
-        cpu = next_cpu(allowed, cpu);
         worker->process = &process;
-        start_worker(*worker, cpu);
+        const long thread = start_worker(*worker);
+        if (options[Option::pin] == 0) continue;  // where it runs is the scheduler's business
+        cpu = next_cpu(allowed, cpu);
+        pin(thread, cpu);
     }
 
     print("mote " MOTE_VERSION " listening on $ with # worker$\n", name, count, count == 1 ? "" : "s");

@@ -20,15 +20,17 @@ def wakings(pid):
                for line in (task / "status").read_text().splitlines() if line.startswith("voluntary"))
 
 
-def start(listener, *arguments, pid_offset=0):
-    """A server that inherits the listener as a service manager hands it over. Its process and what it says."""
+def start(listener, *arguments, pid_offset=0, count="1"):
+    """A server that inherits the listener as a service manager hands it over. Its process and what it says first."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.dup2(listener.fileno(), 100)
         os.dup2(write, 2)
         os.dup2(100, 3)
-        os.environ.update(LISTEN_PID=str(os.getpid() + pid_offset), LISTEN_FDS="1")
+        os.environ["LISTEN_PID"] = str(os.getpid() + pid_offset)
+        if count is not None:
+            os.environ["LISTEN_FDS"] = count
         os.execvp(sys.argv[2], [*sys.argv[2:], "--threads", "3", *arguments])
     os.close(write)
     return pid, os.fdopen(read).readline()
@@ -56,6 +58,7 @@ def is_answered(peer):
 
 def tcp_listener():
     listener = socket.create_server(("127.0.0.1", 0), backlog=100)  # one that blocks
+    assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
     return listener, listener.getsockname()
 
 
@@ -65,6 +68,7 @@ def one_server_after_the_other():
         pid, said = start(listener, "--port", "1", "--address", "192.0.2.1")  # these mean nothing now
         assert f" listening on descriptor 3 port {address[1]} with 3 workers" in said, said
         assert all(is_answered(connect(address)) for _ in range(50))
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1  # what it accepts inherits that
         idle = connect(address)
         end(pid)
         idle.close()
@@ -125,13 +129,37 @@ def a_listener_at_a_path():
 
 def none_for_this_process():
     listener, _ = tcp_listener()
-    pid, said = start(listener, "--port", "0", pid_offset=1)  # it is meant for another process
-    assert re.search(" listening on :: port [1-9]", said), said
-    end(pid)
+    for given in {"pid_offset": 1}, {"pid_offset": 1, "count": "2"}, {"count": None}, {"count": "0"}:
+        pid, said = start(listener, "--port", "0", **given)
+        assert re.search(" listening on :: port [1-9]", said), (given, said)
+        end(pid)
+
+
+def what_it_does_not_take():
+    """One line and status 1 each."""
+    def refused(listener, expected, count="1"):
+        pid, said = start(listener, count=count)
+        assert said == f"mote: {expected}\n", said
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+    listener, address = tcp_listener()
+    for count in "2", "10", "99999999999999999999":
+        refused(listener, f"{count} listeners were handed over, it takes one (LISTEN_FDS)", count)
+    for count in "", "x", "1x", " 1", "-1", "+1":
+        refused(listener, f"not a number of listeners: {count} (LISTEN_FDS)", count)
+
+    def bound(*kind):
+        made = socket.socket(*kind)
+        if kind[0] == socket.AF_INET:
+            made.bind(("127.0.0.1", 0))
+        return made
+    datagrams, records = bound(socket.AF_INET, socket.SOCK_DGRAM), bound(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    records.bind("")
+    records.listen()  # it accepts connections, but they are no streams
+    for other in datagrams, bound(socket.AF_INET), bound(socket.AF_UNIX), connect(address), records:
+        refused(other, "descriptor 3 does not accept connections (LISTEN_FDS)")
     with open("/dev/null") as null:
-        pid, said = start(null)
-    assert said == "mote: getsockname:  (errno 88)\n", said
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+        refused(null, "descriptor 3: Socket operation on non-socket (errno 88)")
 
 
 globals()[sys.argv[1]]()

@@ -24,12 +24,15 @@ constexpr auto audit_arch = AUDIT_ARCH;
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -83,6 +86,10 @@ MEMBER(timespec, tv_nsec, ::timespec, tv_nsec);
 SIZE(itimerspec, ::itimerspec);
 MEMBER(itimerspec, it_interval, ::itimerspec, it_interval);
 MEMBER(itimerspec, it_value, ::itimerspec, it_value);
+SIZE(pollfd, ::pollfd);
+MEMBER(pollfd, fd, ::pollfd, fd);
+MEMBER(pollfd, events, ::pollfd, events);
+MEMBER(pollfd, revents, ::pollfd, revents);
 SIZE(rlimit64, ::rlimit64);
 MEMBER(rlimit64, rlim_cur, ::rlimit64, rlim_cur);
 MEMBER(rlimit64, rlim_max, ::rlimit64, rlim_max);
@@ -98,5 +105,10 @@ MEMBER(sock_fprog, filter, ::sock_fprog, filter);
 // Its later members came with later kernels than some headers are of.
 MEMBER(landlock_ruleset_attr, handled_access_fs, ::landlock_ruleset_attr, handled_access_fs);
 static_assert(offsetof(mote::landlock_ruleset_attr, handled_access_net) == 8);
+SIZE(cap_header, ::__user_cap_header_struct);
+MEMBER(cap_header, version, ::__user_cap_header_struct, version);
+MEMBER(cap_header, pid, ::__user_cap_header_struct, pid);
+SIZE(cap_data, ::__user_cap_data_struct);
+static_assert(mote::capability_version == _LINUX_CAPABILITY_VERSION_3 && _LINUX_CAPABILITY_U32S_3 == 2);
 static_assert(sizeof(mote::sigset) * 8 == _NSIG - 1, "the kernel's set of signals");
 static_assert(offsetof(::seccomp_data, nr) == 0 && offsetof(::seccomp_data, arch) == 4, "what the filter looks at");

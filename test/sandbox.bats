@@ -16,11 +16,21 @@ build_with() {
 # status_of FIELD: its value in /proc for all threads, each one once.
 status_of() { sed --quiet "s/^$1:[ \t]*//p" "/proc/$server_pid/task"/*/status | sort --unique; }
 
+# Whether every thread is behind the filter: the main thread comes last, behind its line.
+is_filtered() { [[ $(status_of Seccomp) == 2 ]]; }
+
+# Whether no thread has a capability, nor one to pass on.
+has_no_capabilities() {
+  local set
+  for set in CapInh CapPrm CapEff CapAmb; do
+    [[ $(status_of $set) == 0000000000000000 ]] || fail "$set: $(status_of $set)"
+  done
+}
+
 @test "every thread runs behind a filter and cannot gain privileges, and is not to be debugged" {
   natively 'seccomp is not emulated'
   start_server --threads 3
-  settled() { [[ $(status_of Seccomp) == 2 ]]; } # the main thread comes last, behind its line
-  wait_until settled
+  wait_until is_filtered
   [[ $(find "/proc/$server_pid/task" -mindepth 1 -maxdepth 1 | wc --lines) == 4 && $(status_of NoNewPrivs) == 1 ]]
   [[ $(stat --format=%u "/proc/$server_pid/environ") == 0 ]]
 }
@@ -80,18 +90,23 @@ status_of() { sed --quiet "s/^$1:[ \t]*//p" "/proc/$server_pid/task"/*/status | 
   done
 }
 
-@test "as root it becomes nobody, or whom --user says, with no group and no capability, once the port is bound" {
-  natively 'the emulator has a thread of its own, which stays root'
-  ((UID == 0)) || skip 'only root can become somebody else'
-  local port user
-  port=$(python3 -c 'import random, socket
+# A port that only a privileged server can bind.
+free_low_port() {
+  python3 -c 'import random, socket
 for port in random.sample(range(600, 1000), 100):
     try:
         socket.create_server(("", port)).close()
         print(port)
         break
     except OSError:
-        pass')
+        pass'
+}
+
+@test "as root it becomes nobody, or whom --user says, with no group and no capability, once the port is bound" {
+  natively 'the emulator has a thread of its own, which stays root'
+  ((UID == 0)) || skip 'only root can become somebody else'
+  local port user
+  port=$(free_low_port)
   for user in 65534 1234; do
     local options=()
     if ((user == 1234)); then options=(--user 1234); fi
@@ -104,17 +119,23 @@ for port in random.sample(range(600, 1000), 100):
     assert_statuses 200
     [[ $(status_of Uid) == "$user"$'\t'"$user"$'\t'"$user"$'\t'"$user" ]] || fail "$(status_of Uid)"
     [[ $(status_of Gid) == "$user"$'\t'"$user"$'\t'"$user"$'\t'"$user" && -z $(status_of Groups | tr --delete ' \n') ]]
-    [[ $(status_of CapPrm) == 0000000000000000 && $(status_of CapEff) == 0000000000000000 ]]
+    has_no_capabilities
     stop_server
   done
+}
+
+# Lets start_server take a copy of the server that is where others may read it.
+copy_for_others() {
+  server_program=$BATS_TEST_TMPDIR/server
+  cp "$built/server" "$server_program"
+  chmod 755 "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$BATS_TEST_TMPDIR" "$server_program"
 }
 
 @test "another user than root stays who it is, and cannot become somebody else" {
   natively 'the emulator has a thread of its own, which stays root'
   ((UID == 0)) || skip 'only root can start it as another user'
-  cp "$built/server" "$BATS_TEST_TMPDIR/server" # where others may read it
-  chmod 755 "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$BATS_TEST_TMPDIR" "$BATS_TEST_TMPDIR/server"
-  local server_command=(setpriv --reuid=4321 --regid=4321 --clear-groups) server_program=$BATS_TEST_TMPDIR/server
+  copy_for_others
+  local server_command=(setpriv --reuid=4321 --regid=4321 --clear-groups)
   start_server
   exchange "$ok"
   assert_statuses 200
@@ -125,6 +146,62 @@ for port in random.sample(range(600, 1000), 100):
   [[ ${#stderr_lines[@]} == 1 ]]
   run -1 --separate-stderr "${server_command[@]}" "$server_program" --port "$server_port" --user 5
   [[ -z $output && $stderr == 'mote: setgroups: Operation not permitted (errno 1)' ]] || fail "$stderr"
+}
+
+@test "a capability that it was started with is gone once the port is bound" {
+  natively 'the emulator has a thread of its own, which keeps it'
+  ((UID == 0)) || skip 'only root can start it as another user'
+  copy_for_others
+  local port
+  port=$(free_low_port)
+  local starting=(setpriv --reuid=4321 --regid=4321 --clear-groups '--inh-caps=+net_bind_service,+setpcap'
+    --ambient-caps=+net_bind_service)
+  server_log=$BATS_TEST_TMPDIR/log
+  "${starting[@]}" "$server_program" --port "$port" 2>"$server_log" 3>&- &
+  server_pid=$!
+  wait_until grep --quiet listening "$server_log"
+  server_port=$port exchange "$ok"
+  assert_statuses 200
+  has_no_capabilities
+  stop_server
+  local server_command=("${starting[@]}")
+  start_server --no-sandbox
+  [[ $(status_of CapAmb) == 0000000000000400 ]] || fail "$(status_of CapAmb)"
+}
+
+@test "root of a user namespace, who has nobody else to become, is told so and gives up all the rest" {
+  natively 'seccomp is not emulated'
+  unshare --user --map-root-user true || skip 'this system does not let a test make a user namespace'
+  local server_command=(unshare --user --map-root-user)
+  start_server
+  exchange "$ok"
+  assert_statuses 200
+  [[ $(grep --invert-match listening "$server_log") == \
+    'mote: it stays root: setgroups: Operation not permitted (errno 1)' ]] || fail "$(<"$server_log")"
+  has_no_capabilities
+  wait_until is_filtered
+  [[ $(status_of NoNewPrivs) == 1 && $(status_of Uid) == "$UID"$'\t'"$UID"$'\t'"$UID"$'\t'"$UID" ]]
+  stop_server
+  run -1 --separate-stderr timeout 10 "${server_command[@]}" "$built/server" --port 0 --user 5
+  [[ -z $output && $stderr == 'mote: setgroups: Operation not permitted (errno 1)' ]] || fail "$stderr"
+}
+
+@test "a change of identity that is refused half-way, and capabilities that cannot be dropped, are a line each" {
+  natively 'the emulator makes calls of its own'
+  ((UID == 0)) || skip 'only root can become somebody else'
+  local call
+  for call in setresgid setresuid; do
+    local server_command=(strace --daemonize --follow-forks --output=/dev/null --trace="$call,capset"
+      --inject="$call,capset:error=EPERM")
+    start_server
+    exchange "$ok"
+    assert_statuses 200
+    [[ $(grep --invert-match listening "$server_log") == "mote: it stays root: $call: Operation not permitted (errno 1)
+mote: it keeps its capabilities: capset: Operation not permitted (errno 1)" ]] || fail "$(<"$server_log")"
+    stop_server
+    run -1 --separate-stderr timeout 10 "${server_command[@]/--daemonize/--quiet=all}" "$built/server" --port 0 --user 5
+    [[ -z $output && $stderr == "mote: $call: Operation not permitted (errno 1)" ]] || fail "$stderr"
+  done
 }
 
 @test "a kernel without filters is one line, and no failure" {

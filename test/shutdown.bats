@@ -9,12 +9,42 @@ teardown() {
 }
 
 @test "without connections it ends at once" {
-  local signal
-  for signal in TERM INT; do
+  local signal server_command=(env --default-signal=HUP) # the tests themselves may run under nohup
+  for signal in TERM INT HUP; do
     start_server
     kill -"$signal" "$server_pid"
     await_end
   done
+}
+
+@test "SIGHUP drains like the others" {
+  local server_command=(env --default-signal=HUP)
+  start_server --threads 1
+  run_peers <<'PYTHON'
+import signal
+peer = connect(port)
+peer.sendall(OK[:20])
+wait_until_read(port, peer)
+os.kill(pid, signal.SIGHUP)
+time.sleep(0.1)
+peer.sendall(OK[20:])
+answers = Answers(peer)
+status, head, _ = answers.next()
+assert status == 200 and b"\r\nConnection: close" in head, head
+assert answers.next() is None
+PYTHON
+  await_end
+}
+
+@test "SIGHUP does nothing if it is ignored, as under nohup" {
+  local server_command=(nohup)
+  start_server </dev/null
+  kill -HUP "$server_pid"
+  kill -USR1 "$server_pid" # the main thread would take SIGHUP first
+  wait_until grep --quiet accepted "$server_log"
+  exchange 'GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
+  assert_statuses 200
+  refute_field Connection
 }
 
 @test "requests that are under way are answered, the last of a connection with Connection: close" {
@@ -49,6 +79,14 @@ PYTHON
   await_end
 }
 
+@test "it does not wait longer than 4 seconds" {
+  natively 'descriptors are not private, so they cannot be counted'
+  end_during_content
+  sleep 3
+  kill -0 "$server_pid" || fail "it has not waited"
+  await_end 1.5
+}
+
 @test "answers that are held up are still sent" {
   start_server
   run_peers <<'PYTHON'
@@ -79,15 +117,35 @@ PYTHON
   await_end
 }
 
+@test "the last answer says so when output was held up before it, too" {
+  start_server --threads 1
+  run_peers <<'PYTHON'
+import signal
+count = 60000
+peer = connect(port, receive_buffer=4096)
+sender = threading.Thread(target=peer.sendall, args=(b"".join(map(number, range(count))),))
+sender.start()
+wait_until(lambda: counted(pid)[0]["stalled"] != 0)
+os.kill(pid, signal.SIGTERM)
+answers = Answers(peer)
+for n in range(count):
+    status, head, content = answers.next()
+    assert content == b"%d" % n and (b"\r\nConnection: close" in head) == (n == count - 1), (n, head)
+assert answers.next() is None
+sender.join()
+PYTHON
+  await_end 3
+}
+
 @test "it ends on a signal as process 1 of a container" {
   local unshare=(unshare --pid --fork --kill-child)
   if ((EUID != 0)); then unshare+=(--user); fi
   "${unshare[@]}" true || skip "this system does not let a test make a PID namespace"
-  local server_command=("${unshare[@]}")
+  local server_command=(env --default-signal=HUP "${unshare[@]}")
   start_server
   local signal
-  for signal in TERM INT; do
-    if [[ $signal == INT ]]; then start_server; fi
+  for signal in TERM INT HUP; do
+    if [[ $signal != TERM ]]; then start_server; fi
     kill -"$signal" "$(pgrep --parent "$server_pid")"
     await_end
   done

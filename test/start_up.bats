@@ -27,6 +27,10 @@ refuse_arguments() {
   refuse_arguments 'unknown argument: --por' --por
   refuse_arguments 'unknown argument: --ports' --ports
   refuse_arguments 'unknown argument: -p,' -p,
+  local name # with a part of its line in the help
+  for name in '--port N' '--port ' '--user UID' '--help        this text' '-p, --port N      TCP port' '-p, --port'; do
+    refuse_arguments "unknown argument: $name" "$name" 1
+  done
   refuse_arguments 'no value: --port' --port
   refuse_arguments 'no value: -t' --threads 1 -t
   local number
@@ -48,7 +52,8 @@ refuse_arguments() {
   local address
   for address in '' x 1 1.2.3 1.2.3.4.5 1.2.3. .1.2.3 1..2.3 256.0.0.1 1.2.3.1000 4294967297.0.0.1 1.2.3.4x ' 1.2.3.4' \
     1.2.3.-4 0x7f.0.0.1 localhost : :1 1: ::: 1:::2 ::1: 1::2::3 1:2:3:4:5:6:7 1:2:3:4:5:6:7: 1:2:3:4:5:6:7:8:9 \
-    1:2:3:4:5:6:7:8:: 12345:: ::g '[::1]' '::1 ' ::1%lo 1.2.3.4:80 ::1.2.3.4; do
+    1:2:3:4:5:6:7:8:: ::1:2:3:4:5:6:7:8 1::2:3:4:5:6:7:8 1:2:3:4::5:6:7:8 12345:: ::g '[::1]' '::1 ' ::1%lo 1.2.3.4:80 ::1.2.3.4 \
+    unix:@name; do
     refuse_arguments "not an address: $address" --address "$address"
   done
 }
@@ -71,6 +76,12 @@ PYTHON
   done
 }
 
+@test "the addresses it takes are those that inet_pton takes, and mean the same: 200,000 of them" {
+  compile -O1 -Wall -Wextra -o "$BATS_TEST_TMPDIR/addresses" "$root/test/addresses.cpp"
+  run -0 "${emulator[@]}" "$BATS_TEST_TMPDIR/addresses"
+  echo "# $output" >&3
+}
+
 @test "--help shows the options, fits a screen, and is what the README shows" {
   run -0 --separate-stderr "${server[@]}" --help
   # shellcheck disable=SC2154  # set by run
@@ -81,7 +92,7 @@ PYTHON
     grep --quiet --line-regexp --fixed-strings -- "$line" "$root/README.md" || fail "not in the README: $line"
   done
   local help=$output option
-  for option in -a -p -t -h -V --address --port --threads --user --reuse-port --no-sandbox --help --version; do
+  for option in -a -p -t -h -V --address --port --threads --user --reuse-port --pin --no-sandbox --help --version; do
     grep --quiet --word-regexp -- "$option" <<<"$help" || fail "$option is missing: $help"
   done
   run -0 "${server[@]}" -h
@@ -103,22 +114,44 @@ PYTHON
     "$("${server[@]}" --version) listening on :: port $server_port with 3 workers" ]]
 }
 
-@test "there is one worker a CPU that the process may run on, each on its own" {
+# The CPUs that each worker may run on, a line a worker.
+workers_cpus() {
+  local task
+  for task in /proc/"$server_pid"/task/*; do
+    if [[ ${task##*/} != "$server_pid" ]]; then sed --quiet 's/Cpus_allowed_list:\t//p' "$task/status"; fi
+  done
+}
+
+@test "there is one worker a CPU that the process may run on, and where it runs is left to the scheduler" {
   natively 'the emulator has a thread of its own'
-  local cpu cpus
+  local allowed
+  allowed=$(sed --quiet 's/^Cpus_allowed_list:\t//p' /proc/self/status)
   start_server
-  cpus=$(nproc)
-  [[ $(find "/proc/$server_pid/task" -maxdepth 1 -mindepth 1 | wc --lines) == $((cpus + 1)) ]]
-  for cpu in /proc/"$server_pid"/task/*; do
-    if [[ ${cpu##*/} != "$server_pid" ]]; then sed --quiet 's/Cpus_allowed_list:\t//p' "$cpu/status"; fi
-  done | sort --unique >"$BATS_TEST_TMPDIR/cpus"
-  [[ $(wc --lines <"$BATS_TEST_TMPDIR/cpus") == "$cpus" ]] || fail "$(<"$BATS_TEST_TMPDIR/cpus")"
+  [[ $(workers_cpus) == "$(yes "$allowed" | head --lines="$(nproc)")" ]] || fail "$(workers_cpus)"
   stop_server
-  local first
-  first=$(sed --quiet 's/^Cpus_allowed_list:\t\([0-9]*\).*/\1/p' /proc/self/status)
-  local server_command=(taskset --cpu-list "$first")
+  local server_command=(taskset --cpu-list "${allowed%%[,-]*}")
   start_server
   grep --quiet 'with 1 worker$' "$server_log"
+}
+
+@test "with --pin each worker has a CPU of its own" {
+  natively 'the emulator has a thread of its own'
+  start_server --pin
+  [[ $(workers_cpus | sort --unique | grep --count --extended-regexp '^[0-9]+$') == "$(nproc)" ]] || fail "$(workers_cpus)"
+}
+
+@test "only --pin asks for a CPU, and a refusal is one line" {
+  natively 'the emulator makes calls of its own'
+  local refusing=(strace --follow-forks --output="$BATS_TEST_TMPDIR/calls" --trace=/affinity
+    --inject=/affinity:error=EPERM)
+  local server_command=("${refusing[@]}" --daemonize)
+  start_server --threads 2 --no-sandbox
+  exchange 'GET /pipeline HTTP/1.0\r\n\r\n'
+  assert_statuses 200
+  run ! grep affinity "$BATS_TEST_TMPDIR/calls"
+  refusing=("${refusing[@]/\/affinity/sched_setaffinity}")
+  run -1 --separate-stderr timeout 10 "${refusing[@]}" "$built/server" --port 0 --pin --no-sandbox
+  [[ -z $output && $stderr == 'mote: sched_setaffinity: Operation not permitted (errno 1)' ]] || fail "$stderr"
 }
 
 @test "more workers than CPUs share them, and all serve" {
@@ -159,6 +192,16 @@ PYTHON
   [[ $(sed --quiet 's/^Max open files *\([0-9]*\) *\([0-9]*\) .*/\1 \2/p' "/proc/$server_pid/limits") == '2000 2000' ]]
 }
 
+@test "a descriptor limit that cannot be read stays as it is" {
+  natively 'the emulator makes calls of its own'
+  local limits
+  limits=$(grep '^Max open files' /proc/self/limits)
+  start_under_strace --trace=prlimit64 --inject=prlimit64:error=EPERM:when=1
+  [[ $(grep '^Max open files' "/proc/$server_pid/limits") == "$limits" ]]
+  exchange 'GET /pipeline HTTP/1.0\r\n\r\n'
+  assert_statuses 200
+}
+
 @test "a port in use is one line and status 1" {
   start_server
   run -1 --separate-stderr timeout 10 "${server[@]}" --port "$server_port"
@@ -193,6 +236,20 @@ PYTHON
   [[ $stderr =~ ^'mote: '[a-z_0-9]+': Too many open files (errno 24)'$ || $stderr == *'Permission denied (errno 13)' ]] ||
     fail "$stderr"
   [[ ${#stderr_lines[@]} == 1 ]]
+}
+
+@test "reasons are in the C library's words" {
+  natively 'the calls are those of the emulator'
+  local errors error reason
+  errors=$(sed --quiet '/constexpr char reasons/,/;$/s/^.*"\([0-9]\+\) .*/\1/p' "$root/server.cpp")
+  (($(wc --lines <<<"$errors") >= 17)) || fail "$errors"
+  for error in $errors 116; do
+    reason=$(python3 -c 'import os, sys; print(os.strerror(int(sys.argv[1])))' "$error")
+    if [[ $error == 116 ]]; then reason='Unknown error'; fi # one that is not there
+    run -1 --separate-stderr timeout 10 strace --output=/dev/null --trace=bind --inject=bind:error="$error" \
+      "$built/server" --threads 1 --address 127.0.0.1 --port 0
+    [[ -z $output && $stderr == "mote: bind to 127.0.0.1 port 0: $reason (errno $error)" ]] || fail "$stderr"
+  done
 }
 
 # answers_on ADDRESS: whether it is answered there.
@@ -269,7 +326,7 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
   local longest
   printf -v longest '%107s' ''
   longest=${longest// /x}
-  for path in '' "${longest}x"; do
+  for path in '' @name @ "${longest}x"; do
     run -2 --separate-stderr timeout 10 "${server[@]}" --address "unix:$path"
     [[ -z $output && $stderr == "mote: not an address: unix:$path (see --help)" ]] || fail "$stderr"
   done
@@ -297,8 +354,16 @@ PYTHON
   timeout 60 python3 "$root/test/inherited_listener.py" a_listener_at_a_path "${server[@]}"
 }
 
-@test "a listener for another process is none for this one, and what is no socket is one line" {
+@test "a listener for another process, and no listener, is none for this one" {
   timeout 60 python3 "$root/test/inherited_listener.py" none_for_this_process "${server[@]}"
+}
+
+@test "several listeners, a number that is none, and what does not accept connections are one line each" {
+  timeout 60 python3 "$root/test/inherited_listener.py" what_it_does_not_take "${server[@]}"
+  if ((${#emulator[@]} != 0)); then return; fi # the emulator's own may be there
+  # shellcheck disable=SC2016 # the inner shell is the process
+  run -1 --separate-stderr timeout 10 bash -c 'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3>&-' bash "$built/server"
+  [[ -z $output && $stderr == 'mote: descriptor 3: Bad file descriptor (errno 9)' ]] || fail "$stderr"
 }
 
 @test "every inherited descriptor is closed" {
@@ -323,4 +388,15 @@ PYTHON
   sleep 0.1
   exchange 'GET /pipeline HTTP/1.0\r\n\r\n'
   assert_statuses 200
+}
+
+@test "a server without connections does not wake up" {
+  start_server --threads 1
+  exchange 'GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
+  assert_statuses 200
+  sleep 1.2 # the last tick of its clock
+  local before
+  before=$(cat "/proc/$server_pid/task"/*/schedstat)
+  sleep 1.2
+  [[ $(cat "/proc/$server_pid/task"/*/schedstat) == "$before" ]]
 }

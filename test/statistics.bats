@@ -73,3 +73,57 @@ expected = {"requests": 30000, "bytes in": 30000 * len(OK), "bytes out": size}
 wait_until(lambda: expected.items() <= counted(pid)[0].items())
 PYTHON
 }
+
+@test "a full pipe as standard error holds nothing up: lines that do not fit are dropped" {
+  natively 'the emulator has a thread of its own, which takes signals'
+  build_server
+  timeout 60 python3 - "$BATS_TEST_TMPDIR/socket" "$built/server" <<'PYTHON'
+import os, signal, subprocess, sys
+from peers import *
+path, program = sys.argv[1:]
+
+def fill(pipe):
+    # A description of its own: the server's must go on blocking.
+    writer = os.open(f"/proc/self/fd/{pipe}", os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        while True:
+            os.write(writer, b"x")
+    except BlockingIOError:
+        os.close(writer)
+
+def asks(pid, number):
+    """Sends a signal, and returns once the main thread has taken it."""
+    os.kill(pid, number)
+    pending = lambda: int(pathlib.Path(f"/proc/{pid}/status").read_text().split("ShdPnd:")[1].split()[0], 16)
+    wait_until(lambda: pending() == 0)
+
+def is_answered():
+    try:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(10)
+            peer.connect(path)
+            peer.sendall(LAST)
+            return Answers(peer).next()[0] == 200
+    except (FileNotFoundError, ConnectionRefusedError):
+        return False
+
+for is_full_at_start in True, False:
+    read, write = os.pipe()
+    if is_full_at_start:
+        fill(write)
+    if os.path.exists(path):
+        os.unlink(path)
+    server = subprocess.Popen([program, "--threads", "2", "--address", "unix:" + path], stderr=write)
+    if not is_full_at_start:
+        assert b" listening on " in os.read(read, 4096)
+        fill(write)
+    wait_until(is_answered)
+    asks(server.pid, signal.SIGUSR1)
+    server.terminate()
+    assert server.wait(10) == 0
+    os.close(write)
+    while piece := os.read(read, 1 << 16):
+        assert not piece.strip(b"x"), piece
+    os.close(read)
+PYTHON
+}
