@@ -1,7 +1,8 @@
 # Names for tasks; build.sh owns how the server is built.
-.PHONY: all test container fuzz crosscheck soak bench slices chart count size asm man lint clean
+.PHONY: all test container fuzz fuzz-shipped fuzz-small crowd crosscheck soak bench slices chart count size asm man lint clean
 
 FUZZ_SECONDS ?= 60
+CROWD_SECONDS ?= 30
 SOAK_SECONDS ?= 600
 RESULTS ?= test/charts/bench.json
 
@@ -34,15 +35,34 @@ endif
 container:
 	CONTAINER=yes bats test/container.bats
 
-# The server's own source under libFuzzer and sanitizers, from the rows of the test tables on: see test/fuzz.cpp. What
-# is found stays in .fuzz/, and so does the corpus; the options are libFuzzer's.
-fuzz:
-	mkdir --parents .fuzz/rows .fuzz/corpus
+# The server's own source under libFuzzer and sanitizers, from the rows of the test tables on: see test/fuzz.cpp. Twice, for
+# FUZZ_SECONDS each: as it ships, and with limits so small that the fuzzer's short inputs reach them. What is found stays
+# in .fuzz/, and so does the corpus; the options are libFuzzer's.
+small_limits = TUNE(input_size, 1024) TUNE(head_limit, 400) TUNE(request_line_limit, 200) TUNE(output_size, 2048) \
+  TUNE(block_count, 3) TUNE(stash_count, 32) TUNE(stash_size, 64)
+fuzz: fuzz-shipped fuzz-small
+fuzz-shipped fuzz-small: fuzz-%:
+	rm --force --recursive .fuzz/rows
+	mkdir --parents .fuzz/rows .fuzz/$*
 	python3 test/cases.py --corpus .fuzz/rows test/*.bats
 	clang++ -std=c++20 -march=x86-64-v2 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
-	  -fno-sanitize-coverage=trace-cmp -o .fuzz/fuzz test/fuzz.cpp
-	.fuzz/fuzz -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=10 -dict=test/fuzz.dict -artifact_prefix=.fuzz/ \
-	  -print_final_stats=1 $(FUZZ_OPTIONS) .fuzz/corpus .fuzz/rows
+	  -fno-sanitize-coverage=trace-cmp $(if $(filter small,$*),-DMOTE_TUNABLES="$(small_limits)") \
+	  -o .fuzz/fuzz-$* test/fuzz.cpp
+	.fuzz/fuzz-$* -max_total_time=$(FUZZ_SECONDS) -max_len=2048 -timeout=10 -dict=test/fuzz.dict -artifact_prefix=.fuzz/ \
+	  -print_final_stats=1 $(FUZZ_OPTIONS) .fuzz/$* .fuzz/rows
+
+# Many connections at once under sanitizers, on a kernel that is played: see test/crowd.cpp. Its limits are those of the
+# small fuzzer and further ones. CROWD_SEED=N begins with that seed, as a finding prints it. (Copying nothing from nullptr
+# is no finding: our own memcpy may be asked for that.)
+crowd_limits = $(small_limits) TUNE(connection_limit, 24) TUNE(events_per_wait, 8) TUNE(accept_turns, 4) \
+  TUNE(end_turns, 3) TUNE(linger_limit, 3000) TUNE(head_timeout_s, 3) TUNE(content_timeout_s, 4) \
+  TUNE(idle_timeout_s, 6) TUNE(send_timeout_s, 3) TUNE(linger_timeout_s, 2)
+crowd: .fuzz/crowd
+	.fuzz/crowd $(CROWD_SECONDS) $(CROWD_SEED)
+.fuzz/crowd: test/crowd.cpp server.cpp Makefile
+	mkdir --parents .fuzz
+	$(CXX) -std=c++20 -march=x86-64-v2 -g -O1 -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=all \
+	  -fno-sanitize=nonnull-attribute -DMOTE_TUNABLES="$(crowd_limits)" -o $@.$$$$ test/crowd.cpp && mv $@.$$$$ $@
 
 # Where nginx reads the rows of the test tables otherwise, and no note says why this server is right.
 crosscheck:
@@ -85,7 +105,8 @@ man: server
 
 lint:
 	shellcheck build.sh .ci/run test/arena.sh test/boot.sh test/man.sh test/helper.bash test/*.bats
-	clang-format --dry-run --Werror server.cpp test/fuzz.cpp test/kernel.cpp test/scans.cpp test/slices.c
+	clang-format --dry-run --Werror server.cpp test/addresses.cpp test/crowd.cpp test/fuzz.cpp test/kernel.cpp \
+	  test/scans.cpp test/slices.c
 	clang-tidy --quiet server.cpp -- -std=c++20 -ffreestanding -march=x86-64-v2
 
 clean:
