@@ -200,7 +200,7 @@ assert not commands, commands'
     ['..readinessProbe.httpGet.port']=http
     ['..livenessProbe.httpGet.port']=http
     ['..limits.cpu']=2
-    ['..limits.memory']=64Mi
+    ['..limits.memory']=320Mi
     ['..runAsNonRoot']=true
     ['..runAsUser']=65534
     ['..runAsGroup']=65534

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Behind the proxies of test/deploy: what dies or is replaced there costs no request.
+# The files of test/deploy: what they allow is what the server takes, and behind their proxies what dies or is replaced costs
+# no request.
 load helper
 unset BATS_NO_PARALLELIZE_WITHIN_FILE
 setup_file() { build_server; }
@@ -60,6 +61,28 @@ print(*ports)' "$BATS_TEST_NUMBER")"
   echo "# $(grep --only-matching 'Requests/sec.*' <<<"$output"), of $(grep --only-matching '[0-9]* requests in' <<<"$output") 4 s" >&3
   [[ $output != *'Non-2xx'* && $output != *'Socket errors'* ]] || fail "$output"
   (($(sed --quiet 's/ *\([0-9]*\) requests in .*/\1/p' <<<"$output") > 1000)) || fail "$output"
+}
+
+@test "the limits of memory and descriptors are enough for all connections that the workers take" {
+  python3 - "$root" <<'PYTHON'
+import pathlib, re, sys
+root = pathlib.Path(sys.argv[1])
+
+def found(file, pattern):
+    return int(re.search(pattern, (root / file).read_text(), re.MULTILINE)[1])
+
+def tunable(name):
+    return found("server.cpp", rf"^constexpr size_t {name} = (\d+);")
+
+connections = tunable("connection_limit")
+worker = connections * (1.45 * 1024 + 32) + tunable("block_count") * (64 << 10) + (16 << 20)
+workers = found("test/deploy/kubernetes.yaml", r'args: \["--threads", "(\d+)"\]')
+pod = found("test/deploy/kubernetes.yaml", r"limits: .*memory: (\d+)Mi}") << 20
+assert 1.1 * workers * worker < pod < 1.5 * workers * worker, (worker, pod)
+share = found("test/deploy/mote.service", r"^MemoryMax=(\d+)%$") / 100 * (512 << 20)
+assert 1.1 * worker < share < 1.5 * worker, (worker, share)
+assert found("test/deploy/mote.service", r"^LimitNOFILE=(\d+)$") == connections + tunable("reserved_descriptors")
+PYTHON
 }
 
 @test "HAProxy loses no request while a server dies, one is replaced, and both come back" {
