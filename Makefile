@@ -62,7 +62,7 @@ crowd: .fuzz/crowd
 .fuzz/crowd: test/crowd.cpp server.cpp Makefile
 	mkdir --parents .fuzz
 	$(CXX) -std=c++20 -march=x86-64-v2 -g -O1 -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=all \
-	  -fno-sanitize=nonnull-attribute -DMOTE_TUNABLES="$(crowd_limits)" -o $@.$$$$ test/crowd.cpp && mv $@.$$$$ $@
+	  -DMOTE_TUNABLES="$(crowd_limits)" -o $@.$$$$ test/crowd.cpp && mv $@.$$$$ $@
 
 # Where nginx reads the rows of the test tables otherwise, and no note says why this server is right.
 crosscheck:

@@ -2284,7 +2284,7 @@ void close_connection(Worker &worker, Connection &connection) {
     if (sent == long(size)) return finish(worker, connection);
     worker.context.counters.add(Counter::stalled);
     enter(worker, connection, Connection::State::sending_last);
-    return hold_output(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), {});
+    return hold_output(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), {worker.input, 0});
 }
 
 // The connection has waited too long: a request that has come in part is answered with 408 (RFC 9110 section 15.5.9).
@@ -2766,8 +2766,11 @@ inline bool accept_connections(Worker &worker) {
     const bool is_stop = descriptor == worker.process->stop;
     if (is_stop) drain(worker);
     if (is_stop || descriptor == worker.timer) tick(worker);
-    if (descriptor == worker.process->room && worker.is_accepting && worker.listener >= 0)
-        (void)accept_connections(worker);
+    if (descriptor == worker.process->room && worker.is_accepting && !worker.has_stopped_listening) {
+        ignore_listener(worker);  // so that what waits there is reported to this worker, too
+        worker.is_accepting = false;
+        resume_accepting(worker);
+    }
     size_t waiting = 0;
     // One of the above, or closed by another event that came at the same time.
     if (connection.state == closed) return 0;
