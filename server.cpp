@@ -2111,6 +2111,14 @@ struct alignas(4096) Worker {
     uint32_t drain_ticks;     // ticks since the order to stop, which is the first, and one more; 0: there was none
     uint32_t overdue_at;      // the first socket that the search for overdue connections has left for later; 0: none
     Process *process;
+    Block *blocks;
+    Stash *stashes;
+    uint32_t block_limit;                 // how many there are: fewer than block_count where memory is short
+    uint32_t free_stashes;                // how many of the stashes are free
+    uint32_t fresh_stash;                 // all from this one on were never used
+    uint16_t free_stash;                  // the first one in the chain of those that were
+    uint16_t oldest_stash, newest_stash;  // of the heads that wait, by their first pieces
+    bool has_stopped_listening;           // the listener is closed, or shut down
     AnswerContext context;
     alignas(64) epoll_event events[events_per_wait];
     uint8_t group_sizes[group_count];  // how many connections are open in each group of the table
@@ -2121,14 +2129,6 @@ struct alignas(4096) Worker {
 
     alignas(64) Connection connections[group_count * group_size];
     const Connection *block_owners[block_count];  // nullptr: nobody has it
-    Block *blocks;
-    Stash *stashes;
-    uint32_t block_limit;                 // how many there are: fewer than block_count where memory is short
-    bool has_stopped_listening;           // the listener is closed, or shut down
-    uint32_t free_stashes;                // how many of the stashes are free
-    uint32_t fresh_stash;                 // all from this one on were never used
-    uint16_t free_stash;                  // the first one in the chain of those that were
-    uint16_t oldest_stash, newest_stash;  // of the heads that wait, by their first pieces
 
     // Seconds, modulo 256.
     [[nodiscard]] uint8_t ticks() const { return uint8_t(idle_deadline - timeouts[size_t(Connection::State::idle)]); }
