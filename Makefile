@@ -13,7 +13,7 @@ server: server.cpp build.sh
 
 # The files run at the same time, for most tests wait most of the time. Behind them, one by one, run those that measure
 # milliseconds and CPU time.
-JOBS ?= 8
+JOBS ?= 16
 ifeq ($(ARCH)$(MARCH),)
 test: server
 	@status=0; \
