@@ -428,6 +428,7 @@ before = counted(pid)[0]["stalled"]
 peers = [stall() for _ in range(4)]
 wait_until(lambda: counted(pid)[0]["stalled"] >= before + 4)
 served = sum(is_served() for _ in range(20))
+wait_until(lambda: counted(pid)[0]["open"] <= 4)  # those that were served have been closed
 opened = counted(pid)[0]["open"]
 assert opened == 4, f"{opened} of 4 stalled connections are open"
 assert served == 20, f"{served} of 20"
