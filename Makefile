@@ -17,8 +17,8 @@ JOBS ?= 16
 ifeq ($(ARCH)$(MARCH),)
 test: server
 	@status=0; \
-	bats --jobs $(JOBS) --filter-tags '!alone' test || status=1; \
-	bats --filter-tags alone test || status=1; \
+	bats --print-output-on-failure --jobs $(JOBS) --filter-tags '!alone' test || status=1; \
+	bats --print-output-on-failure --filter-tags alone test || status=1; \
 	exit $$status
 else
 # With MARCH=x86-64 what has no vector instructions for the scans, with ARCH=aarch64 or riscv64 what a cross compiler makes,
@@ -28,7 +28,7 @@ else
 files = binary bytes chunked connection differential expectations field_lines framing fuzz host limits request_line \
   routes validate $(if $(ARCH),connections shutdown start_up statistics)
 test:
-	bats --jobs $(JOBS) $(files:%=test/%.bats)
+	bats --print-output-on-failure --jobs $(JOBS) $(files:%=test/%.bats)
 endif
 
 # The image by Debian's buildah, and how it runs; as root.

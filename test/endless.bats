@@ -129,8 +129,8 @@ expect_ends([
     ("content, slowly", connect(port), first(with_length(), endlessly(b"1", 0.2)), 2, 3, 408),
     ("content, 10 MB/s", connect(port), first(with_length(), endlessly(b"1" * 10000, 0.001)), 2, 3, 408),
     ("chunks, slowly", connect(port), first(CHUNKED, in_turn((b"1\r\n", 0.2), (b"1\r\n", 0.2))), 2, 3, 408)])
-for begin in connect, used:
-    expect_ends([(f"chunks, as fast as they can ({begin.__name__})", begin(port), first(CHUNKED, endlessly(b"1\r\n1\r\n" * 8192)), 2, 3, 408)])
+expect_ends([(f"chunks, as fast as they can ({begin.__name__})", begin(port), first(CHUNKED, endlessly(b"1\r\n1\r\n" * 8192)), 2, 3, 408)
+             for begin in (connect, used)])
 PYTHON
 }
 

@@ -119,7 +119,11 @@ await_end() {
 }
 
 # In a file's other processes the server is nobody's child: a zombie is as good as gone.
-server_is_gone() { [[ ! -e /proc/$server_pid || $(cut --delimiter=' ' --fields=3 "/proc/$server_pid/stat" 2>/dev/null) == Z ]]; }
+server_is_gone() {
+  local stat # asked often, and so without a process: the state stands behind the name in parentheses
+  { read -r stat <"/proc/$server_pid/stat"; } 2>/dev/null || return 0
+  [[ ${stat##*) } == Z* ]]
+}
 
 # Compiles a program of the tests' own for what the server is built for: arguments as for the compiler.
 compile() {

@@ -349,6 +349,7 @@ before = memory_kib(pid)
 peers = [hold(n) for n in range(count)]
 wait_until(lambda: counted(pid)[0]["bytes in"] >= len(OK) + count)
 served = sum(is_served() for _ in range(50))
+wait_until(lambda: counted(pid)[0]["open"] <= count)  # those that were served have been closed
 grown = memory_kib(pid) - before
 opened = counted(pid)[0]["open"]
 print(f"# {served} of 50 served beside {opened} of {count} holders; {grown / count:.2f} KiB each", file=open(3, "w"))
@@ -412,13 +413,16 @@ PYTHON
 
 @test "as many peers that do not read as there are blocks for output lock out no head in two parts" {
   build_variant block_count=4 send_timeout_s=60
-  start_server --threads 1
+  start_server --threads 1 --address "unix:$BATS_TEST_TMPDIR/socket" # TCP takes a little more each 200 ms
   run_peers <<PYTHON
 $holders
+def connect(_, timeout=0.3):
+    peer = socket.socket(socket.AF_UNIX)
+    peer.settimeout(timeout)
+    peer.connect("$BATS_TEST_TMPDIR/socket")
+    return peer
 def stall():
-    peer = connect(port, receive_buffer=4096)
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
-    peer.settimeout(0.3)
+    peer = connect(port)
     try:
         while True:
             peer.sendall(OK * 100)
@@ -432,5 +436,82 @@ wait_until(lambda: counted(pid)[0]["open"] <= 4)  # those that were served have 
 opened = counted(pid)[0]["open"]
 assert opened == 4, f"{opened} of 4 stalled connections are open"
 assert served == 20, f"{served} of 20"
+PYTHON
+}
+
+@test "a peer that never reads is cut off, gives its block back, and slows nobody down" {
+  build_variant send_timeout_s=1
+  start_server --threads 1
+  run_peers <<'PYTHON'
+from deadlines import *
+probe = Probe(port)
+def never_reads():
+    """Seconds until it is cut off: all, and those since the server has read something."""
+    peer = connect(port, receive_buffer=4096)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+    peer.settimeout(10)
+    start = moved = time.monotonic()
+    try:
+        while True:
+            peer.send(OK * 100)
+            moved = time.monotonic()
+    except ConnectionError:
+        return time.monotonic() - start, time.monotonic() - moved
+for _ in range(2):  # more peers in all than there are blocks
+    with ThreadPoolExecutor(150) as pool:
+        for seconds, seconds_stalled in pool.map(lambda _: never_reads(), range(150)):
+            assert seconds >= 1 and seconds_stalled <= 5, (seconds, seconds_stalled)
+assert probe.stop() < 1, max(probe.times)
+wait_until(lambda: descriptors(pid) < 20)
+# The kernel keeps nothing for them either.
+def left():
+    return [columns for columns in tcp_sockets(port) if columns[3] not in ("0A", "06")]
+wait_until(lambda: not left())
+PYTHON
+}
+
+@test "a descriptor limit of 64: no CPU while it is reached, and everybody is served in the end" {
+  local server_command=(prlimit --nofile=64:64)
+  start_server --threads 1
+  run_peers <<'PYTHON'
+peers = [connect(port) for _ in range(100)]
+for peer in peers:
+    peer.sendall(OK)
+for peer in peers[:50]:
+    assert Answers(peer).next()[0] == 200
+start = cpu_seconds(pid)
+time.sleep(1)
+used = cpu_seconds(pid) - start
+assert used < 0.02, f"{used:.1%} of a core"
+for peer in peers[:50]:
+    peer.close()
+for peer in peers[50:]:
+    assert Answers(peer).next()[0] == 200
+PYTHON
+}
+
+@test "a full table leaves connections in the backlog until others close" {
+  build_variant connection_limit=8
+  start_server --threads 1
+  run_peers <<'PYTHON'
+peers = [connect(port) for _ in range(20)]
+for peer in peers:
+    peer.sendall(OK)
+start = cpu_seconds(pid)
+for peer in peers[:8]:
+    assert Answers(peer).next()[0] == 200
+peers[8].settimeout(1.2)  # longer than a tick
+try:
+    raise AssertionError(peers[8].recv(1))
+except TimeoutError:
+    pass
+used = cpu_seconds(pid) - start
+assert used < 0.03, f"{used} s of CPU"
+for peer in peers:
+    peer.settimeout(10)
+for n, peer in enumerate(peers):
+    if n >= 8:
+        assert Answers(peer).next()[0] == 200
+    abort(peer)
 PYTHON
 }

@@ -236,3 +236,37 @@ for n in range(3000):
 assert answers.next() is None
 PYTHON
 }
+
+@test "a listener at a path that has been shut down is not watched again" {
+  build_variant connection_limit=8
+  start_server --threads 1 --address "unix:$BATS_TEST_TMPDIR/socket"
+  run_peers <<PYTHON
+import select
+def come():
+    peer = socket.socket(socket.AF_UNIX)
+    peer.settimeout(10)
+    peer.connect("$BATS_TEST_TMPDIR/socket")
+    return peer
+busy = come()
+busy.sendall(b"POST /baseline11 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
+peers = [come() for _ in range(8)]  # the last one waits for a place
+for peer in peers[:7]:
+    peer.sendall(OK)
+    assert Answers(peer).next()[0] == 200
+wait_until(lambda: counted(pid)[0]["exhausted"] >= 1)
+before = cpu_seconds(pid)
+process = os.pidfd_open(pid)
+os.kill(pid, signal.SIGTERM)
+for peer in peers:
+    peer.close()
+    time.sleep(0.02)
+time.sleep(1)
+used = cpu_seconds(pid) - before
+assert not select.select([process], [], [], 0)[0], "it has not waited for the content"
+busy.sendall(b"7")
+assert Answers(busy).next()[2] == b"17"
+print(f"# {used * 1000:.1f} ms of CPU", file=open(3, "w"))
+assert used < 0.05, f"{used} s"
+PYTHON
+  await_end 1
+}

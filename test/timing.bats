@@ -26,81 +26,6 @@ assert slow < 25, slow
 PYTHON
 }
 
-@test "a peer that never reads is cut off, gives its block back, and slows nobody down" {
-  build_variant send_timeout_s=1
-  start_server --threads 1
-  run_peers <<'PYTHON'
-from deadlines import *
-probe = Probe(port)
-def never_reads():
-    peer = connect(port, receive_buffer=4096); start = time.monotonic()
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
-    peer.settimeout(10)
-    try:
-        while time.monotonic() < start + 10:
-            peer.send(OK * 100)
-    except ConnectionError:
-        return time.monotonic() - start
-    raise AssertionError("it was not cut off")
-for _ in range(2):  # more peers in all than there are blocks
-    with ThreadPoolExecutor(150) as pool:
-        for seconds in pool.map(lambda _: never_reads(), range(150)):
-            assert 1 <= seconds <= 7, seconds
-assert probe.stop() < 1, max(probe.times)
-wait_until(lambda: descriptors(pid) < 20)
-# The kernel keeps nothing for them either.
-def left():
-    return [columns for columns in tcp_sockets(port) if columns[3] not in ("0A", "06")]
-wait_until(lambda: not left())
-PYTHON
-}
-
-@test "a descriptor limit of 64: no CPU while it is reached, and everybody is served in the end" {
-  local server_command=(prlimit --nofile=64:64)
-  start_server --threads 1
-  run_peers <<'PYTHON'
-peers = [connect(port) for _ in range(100)]
-for peer in peers:
-    peer.sendall(OK)
-for peer in peers[:50]:
-    assert Answers(peer).next()[0] == 200
-start = cpu_seconds(pid)
-time.sleep(1)
-used = cpu_seconds(pid) - start
-assert used < 0.02, f"{used:.1%} of a core"
-for peer in peers[:50]:
-    peer.close()
-for peer in peers[50:]:
-    assert Answers(peer).next()[0] == 200
-PYTHON
-}
-
-@test "a full table leaves connections in the backlog until others close" {
-  build_variant connection_limit=8
-  start_server --threads 1
-  run_peers <<'PYTHON'
-peers = [connect(port) for _ in range(20)]
-for peer in peers:
-    peer.sendall(OK)
-start = cpu_seconds(pid)
-for peer in peers[:8]:
-    assert Answers(peer).next()[0] == 200
-peers[8].settimeout(1.2)  # longer than a tick
-try:
-    raise AssertionError(peers[8].recv(1))
-except TimeoutError:
-    pass
-used = cpu_seconds(pid) - start
-assert used < 0.03, f"{used} s of CPU"
-for peer in peers:
-    peer.settimeout(10)
-for n, peer in enumerate(peers):
-    if n >= 8:
-        assert Answers(peer).next()[0] == 200
-    abort(peer)
-PYTHON
-}
-
 @test "handshakes that have begun have a quarter of a second to end, also without a connection" {
   start_server
   run_peers <<'PYTHON'
@@ -227,7 +152,7 @@ PYTHON
 }
 
 @test "16,000 connections that expire in the same second stop the server for less than 20 ms" {
-  build_variant idle_timeout_s=4 head_timeout_s=4 linger_timeout_s=1
+  build_variant idle_timeout_s=2 head_timeout_s=2 linger_timeout_s=1
   start_server --threads 1
   ulimit -n "$(ulimit -H -n)"
   run_peers <<PYTHON
@@ -252,9 +177,9 @@ sent = time.monotonic()
 assert took < 1, f"they have sent within {took} s, and do not expire together"
 found = counted(pid)[0]
 assert found["open"] == count + 1 and found["expired"] == 0, found
-control = slowest(sent + 2)
+control = slowest(sent + 0.9)
 assert counted(pid)[0]["expired"] == 0
-worst = slowest(sent + 7.5)
+worst = slowest(sent + 5)
 found = counted(pid)[0]
 masses.kill()
 print(f"# {found['expired']} expired; the slowest answer took {worst:.1f} ms, and {control:.1f} ms before that",
@@ -262,38 +187,4 @@ print(f"# {found['expired']} expired; the slowest answer took {worst:.1f} ms, an
 assert found["expired"] >= count and found["open"] == 1, found  # behind a 408 one expires again
 assert worst < 20 + control, f"{worst} ms, and without that {control} ms"
 PYTHON
-}
-
-@test "a listener at a path that has been shut down is not watched again" {
-  build_variant connection_limit=8
-  start_server --threads 1 --address "unix:$BATS_TEST_TMPDIR/socket"
-  run_peers <<PYTHON
-import select
-def come():
-    peer = socket.socket(socket.AF_UNIX)
-    peer.settimeout(10)
-    peer.connect("$BATS_TEST_TMPDIR/socket")
-    return peer
-busy = come()
-busy.sendall(b"POST /baseline11 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1")
-peers = [come() for _ in range(8)]  # the last one waits for a place
-for peer in peers[:7]:
-    peer.sendall(OK)
-    assert Answers(peer).next()[0] == 200
-wait_until(lambda: counted(pid)[0]["exhausted"] >= 1)
-before = cpu_seconds(pid)
-process = os.pidfd_open(pid)
-os.kill(pid, signal.SIGTERM)
-for peer in peers:
-    peer.close()
-    time.sleep(0.02)
-time.sleep(1)
-used = cpu_seconds(pid) - before
-assert not select.select([process], [], [], 0)[0], "it has not waited for the content"
-busy.sendall(b"7")
-assert Answers(busy).next()[2] == b"17"
-print(f"# {used * 1000:.1f} ms of CPU", file=open(3, "w"))
-assert used < 0.05, f"{used} s"
-PYTHON
-  await_end 1
 }

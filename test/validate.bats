@@ -95,5 +95,5 @@ shape() {
 @test "each request shape gives the same answers however it is cut" {
   write_shapes
   run timeout 120 python3 "$BATS_TEST_DIRNAME/fragmentation.py" "$server_port" "$BATS_TEST_TMPDIR"/*
-  [[ $status == 0 && $(grep --count " 0 differ$" <<<"$output") == 17 ]] || fail "$output"
+  [[ $status == 0 && $(grep --count " 0 differ$" <<<"$output") == 34 ]] || fail "$output"
 }
