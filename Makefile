@@ -39,12 +39,12 @@ container:
 # FUZZ_SECONDS each: as it ships, and with limits so small that the fuzzer's short inputs reach them. What is found stays
 # in .fuzz/, and so does the corpus; the options are libFuzzer's.
 small_limits = TUNE(input_size, 1024) TUNE(head_limit, 400) TUNE(request_line_limit, 200) TUNE(output_size, 2048) \
-  TUNE(block_count, 3) TUNE(stash_count, 32) TUNE(stash_size, 64)
+  TUNE(block_count, 3) TUNE(stash_count, 32) TUNE(stash_size, 64) TUNE(extension_limit, 100) TUNE(trailer_limit, 120)
 fuzz: fuzz-shipped fuzz-small
 fuzz-shipped fuzz-small: fuzz-%:
 	rm --force --recursive .fuzz/rows
 	mkdir --parents .fuzz/rows .fuzz/$*
-	python3 test/cases.py --corpus .fuzz/rows test/*.bats
+	python3 test/cases.py --corpus .fuzz/rows $(if $(filter small,$*),8000=200 16384=400 4096=100) test/*.bats
 	clang++ -std=c++20 -march=x86-64-v2 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 	  -fno-sanitize-coverage=trace-cmp $(if $(filter small,$*),-DMOTE_TUNABLES="$(small_limits)") \
 	  -o .fuzz/fuzz-$* test/fuzz.cpp

@@ -2,7 +2,9 @@
 """Sends tables of requests to a server and compares the answers with what the tables say.
 
 usage: cases.py PORT < ROWS          checks them
-       cases.py --corpus FOLDER FILE...  writes the bytes of every row in these test files into FOLDER, a file each
+       cases.py --corpus FOLDER [LIMIT=LOWER]... FILE...
+                                 writes the bytes of every row in these test files into FOLDER, a file each; what is
+                                 repeated up to about a limit is repeated up to about a lower one: 8000=200
 
 A row is a line: STATUS THEN CONTENT BYTES
   STATUS   of every answer, in order, separated by commas; 100 is left out: whether it is sent is a matter of time
@@ -36,13 +38,24 @@ LIMIT_SECONDS = 30
 BYTE_BY_BYTE_LIMIT = 500
 
 
-def expand(text):
+def lowered(size, limits):
+    """As far from a lower limit as the size is from the limit that is next to it."""
+    limit = min(limits, key=lambda limit: abs(limit - size))
+    return min(max(size - limit, -limits[limit]), limits[limit]) + limits[limit]
+
+
+def expand(text, limits=None):
+    def repeated(match):
+        unit, count = match[1], int(match[2])
+        if limits and len(unit) * count > 1500:
+            count = lowered(len(unit) * count, limits) // len(unit)
+        return unit * count
     text = re.sub(r"\{([A-Z]+)\}", lambda match: MACROS[match[1]], text)
-    text = re.sub(r"<([^<>]+)\*(\d+)>", lambda match: match[1] * int(match[2]), text)
+    text = re.sub(r"<([^<>]+)\*(\d+)>", repeated, text)
     return text.encode("latin-1").decode("unicode_escape").encode("latin-1")
 
 
-def rows(lines):
+def rows(lines, limits=None):
     """(line, statuses, is_open, content or None, bytes) of each row."""
     for line in lines:
         line = line.rstrip("\n")
@@ -51,7 +64,7 @@ def rows(lines):
         status, then, content, text = line.split(None, 3)
         assert then in ("open", "close"), line
         content = None if content == "-" else b"" if content == '""' else expand(content.replace("_", " "))
-        yield line, status.split(","), then == "open", content, expand(text)
+        yield line, status.split(","), then == "open", content, expand(text, limits)
 
 
 async def exchange(port, pieces, pause):
@@ -126,11 +139,13 @@ async def check(port, table, chance):
     return [problem for problem in await asyncio.gather(*runs) if problem], len(runs)
 
 
-def write_corpus(folder, paths):
+def write_corpus(folder, arguments):
+    limits = dict(map(int, argument.split("=")) for argument in arguments if "=" in argument)
+    paths = [pathlib.Path(argument) for argument in arguments if "=" not in argument]
     count = 0
     for path in paths:
         for table in re.findall(r"<<'ROWS'\n(.*?)^ROWS$", path.read_text(), re.MULTILINE | re.DOTALL):
-            for *_, stream in rows(table.splitlines()):
+            for *_, stream in rows(table.splitlines(), limits):
                 # The first byte says to the fuzzer that no plan of arrivals follows.
                 (folder / f"{path.stem}-{count:03}").write_bytes(b"\0" + stream)
                 count += 1
@@ -140,7 +155,7 @@ def write_corpus(folder, paths):
 
 def main():
     if sys.argv[1] == "--corpus":
-        return write_corpus(pathlib.Path(sys.argv[2]), map(pathlib.Path, sys.argv[3:]))
+        return write_corpus(pathlib.Path(sys.argv[2]), sys.argv[3:])
     seed = int(os.environ.get("SEED", time.time_ns()))
     table = list(rows(sys.stdin))
     problems, count = asyncio.run(check(int(sys.argv[1]), table, random.Random(seed)))

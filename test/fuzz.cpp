@@ -41,7 +41,8 @@ namespace {
 constexpr size_t stream_limit = 64 * 1024;           // longer inputs are left out
 constexpr size_t extended_size = input_size + 8192;  // a long head or content: more than one recv
 constexpr size_t repeated_size = 12 * 1024;          // many requests: their answers are more than one send
-constexpr size_t byte_by_byte_limit = 256;           // a partial head is copied for every byte: a square of the size
+// A partial head is copied for every byte, which takes the square of the size. Small limits are passed all the same.
+constexpr size_t byte_by_byte_limit = head_limit < 512 ? head_limit + 112 : 256;
 constexpr size_t extended_arrivals = 64;             // a long stream arrives in pieces so many times as large
 constexpr uint64_t moment = 784111777;               // the example of RFC 9110 section 5.6.7
 constexpr Bytes date_value = "Sun, 06 Nov 1994 08:49:37 GMT"_b;

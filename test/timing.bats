@@ -26,6 +26,37 @@ assert slow < 25, slow
 PYTHON
 }
 
+@test "a peer that never reads is cut off, gives its block back, and slows nobody down" {
+  build_variant send_timeout_s=1
+  start_server --threads 1
+  run_peers <<'PYTHON'
+from deadlines import *
+probe = Probe(port)
+def never_reads():
+    """Seconds until it is cut off: all, and those since the server has read something."""
+    peer = connect(port, receive_buffer=4096)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+    peer.settimeout(10)
+    start = moved = time.monotonic()
+    try:
+        while True:
+            peer.send(OK * 100)
+            moved = time.monotonic()
+    except ConnectionError:
+        return time.monotonic() - start, time.monotonic() - moved
+for _ in range(2):  # more peers in all than there are blocks
+    with ThreadPoolExecutor(150) as pool:
+        for seconds, seconds_stalled in pool.map(lambda _: never_reads(), range(150)):
+            assert seconds >= 1 and seconds_stalled <= 5, (seconds, seconds_stalled)
+assert probe.stop() < 1, max(probe.times)
+wait_until(lambda: descriptors(pid) < 20)
+# The kernel keeps nothing for them either.
+def left():
+    return [columns for columns in tcp_sockets(port) if columns[3] not in ("0A", "06")]
+wait_until(lambda: not left())
+PYTHON
+}
+
 @test "handshakes that have begun have a quarter of a second to end, also without a connection" {
   start_server
   run_peers <<'PYTHON'
