@@ -37,18 +37,7 @@ has_answered() {
 # Three servers, the proxy that "$@" starts, with their ports in PORT and PORT_1 to PORT_3, and load on it; meanwhile one
 # server is killed and started again, another one ends by a signal and is started again.
 lose_servers_under_load() {
-  # Free ones that no connection gets by itself meanwhile: those begin at 32768 (ip(7)). Each test has a range of its own.
-  read -r -a ports <<<"$(python3 -c 'import random, socket, sys
-ports, first = [], 20000 + 1000 * int(sys.argv[1])
-while len(ports) < 4:
-    port = random.randrange(first, first + 1000)
-    try:
-        if port not in ports:
-            socket.create_server(("", port)).close()
-            ports.append(port)
-    except OSError:
-        pass
-print(*ports)' "$BATS_TEST_NUMBER")"
+  read -r -a ports <<<"$(free_ports 4)"
   local number
   for number in 1 2 3; do start_numbered "$number"; done
   PORT=${ports[0]} PORT_1=${ports[1]} PORT_2=${ports[2]} PORT_3=${ports[3]} "$@" >"$BATS_TEST_TMPDIR/proxy" 2>&1 3>&- &

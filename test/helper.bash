@@ -125,6 +125,22 @@ server_is_gone() {
   [[ ${stat##*) } == Z* ]]
 }
 
+# free_ports COUNT: prints ports that nobody has, and that stay free while nobody listens there: connections get theirs from
+# 32768 on (ip(7)), and each test has a range of its own.
+free_ports() {
+  python3 -c 'import random, socket, sys, zlib
+ports, first = [], 10000 + 50 * (zlib.crc32(sys.argv[2].encode()) % 400)
+while len(ports) < int(sys.argv[1]):
+    port = random.randrange(first, first + 50)
+    try:
+        if port not in ports:
+            socket.create_server(("", port)).close()
+            ports.append(port)
+    except OSError:
+        pass
+print(*ports)' "$1" "$BATS_TEST_FILENAME $BATS_TEST_NUMBER"
+}
+
 # Compiles a program of the tests' own for what the server is built for: arguments as for the compiler.
 compile() {
   local options=(-static) # where there is no library for it to run with

@@ -144,7 +144,7 @@ copy_for_others() {
   stop_server
   run -1 --separate-stderr "${server_command[@]}" "$server_program" --port 1 --user 5
   [[ ${#stderr_lines[@]} == 1 ]]
-  run -1 --separate-stderr "${server_command[@]}" "$server_program" --port "$server_port" --user 5
+  run -1 --separate-stderr "${server_command[@]}" "$server_program" --port 0 --user 5
   [[ -z $output && $stderr == 'mote: setgroups: Operation not permitted (errno 1)' ]] || fail "$stderr"
 }
 

@@ -209,9 +209,13 @@ workers_cpus() {
 }
 
 @test "a port that was in use a moment ago can be used again" {
-  start_server
-  local port=$server_port number
-  for number in 1 2 3; do
+  local port number
+  port=$(free_ports 1)
+  for number in 1 2 3 4; do
+    server_log=$BATS_TEST_TMPDIR/$number.log # a new one: the old one says "listening" until it is truncated
+    "${server[@]}" --port "$port" 2>"$server_log" 3>&- &
+    server_pid=$!
+    wait_until grep --quiet listening "$server_log" || fail "$(<"$server_log")"
     # The server closes first, which leaves a TIME_WAIT on its port; nc -N may be faster than the answer.
     run -0 python3 - "$port" <<'PYTHON'
 import socket, sys
@@ -223,10 +227,6 @@ while piece := client.recv(4096):
 assert answer.startswith(b"HTTP/1.1 200"), answer
 PYTHON
     stop_server
-    server_log=$BATS_TEST_TMPDIR/$number.log # a new one: the old one says "listening" until it is truncated
-    "${server[@]}" --port "$port" 2>"$server_log" 3>&- &
-    server_pid=$!
-    wait_until grep --quiet listening "$server_log" || fail "$(<"$server_log")"
   done
 }
 
