@@ -43,8 +43,7 @@ esac
 
 flags=(
   -std=c++20
-  -Os                             # the kernel leaves little of us in the caches: fewer lines beat faster loops, and
-                                  # what is hot is written as the few loads and stores that it should be
+  -Os                             # after a system call little of us is left in the caches: fewer lines beat faster loops
   "${target[@]}"
   -g                              # for server.debug
   -Wall -Wextra -Wconversion -Wshadow
@@ -60,32 +59,16 @@ flags=(
 )
 if [[ -n $tunables ]]; then flags+=("-DMOTE_TUNABLES=$tunables"); fi
 if [[ $("${compiler[@]}" --version) != *clang* ]]; then
-  if [[ $machine == x86_64* ]]; then flags+=(-malign-data=abi); fi # no padding between constants
-  flags+=(
-    -fno-move-loop-invariants # a constant is cheaper to load again than to keep in a register that must be saved
-    # The rest makes shorter code, as measured, and not slower.
-    -fno-tree-forwprop
-    -fno-expensive-optimizations
-    -fno-caller-saves
-    -fno-tree-dominator-opts
-    -fno-tree-fre
-    -fno-tree-pre
-    -fno-ipa-modref
-    -fno-if-conversion
-    -fno-code-hoisting
-    -fno-schedule-insns2
-    -fno-tree-coalesce-vars
-    -fno-shrink-wrap
-    -fweb
-  )
+  # Without these two, g++ keeps so much in registers and on the stack that a GET takes 31 instructions and 2 to 4 % of CPU
+  # time more (test/slices.py), and the hot page is full.
+  flags+=(-fno-move-loop-invariants -fno-tree-forwprop)
 fi
-# Shorter still, where the compiler knows it: g++ does from version 12 on.
+# Shorter code where the compiler can: g++ from version 12 on.
 if "${compiler[@]}" -Oz -x c++ -c -o /dev/null /dev/null 2>/dev/null; then flags+=(-Oz); fi
-# What a request runs and reads comes first, so that it shares one page: after every system call each page that is
-# touched costs an address translation. (So its few constants can be executed; the others cannot. They stand before the
-# code, where they are aligned without padding.) A segment begins where the file stands, pages further on in memory, so
-# that the file needs no padding. What a linker adds for a dynamic one, and the head of its table of addresses, which
-# stays empty, are thrown away: nobody reads them.
+# What a request runs and reads comes first and shares one page, since each page that is touched after a system call costs
+# an address translation. (So its few constants are executable; the others are not.) The second segment continues in the
+# file where the first one ends, and in memory some pages further on, so the file needs no padding. What a linker adds
+# for dynamic programs is discarded, together with the head of the table of addresses, which is empty.
 folder=$(mktemp --directory)
 trap 'rm --force --recursive "$folder"' EXIT
 cat >"$folder/layout" <<'SCRIPT'
@@ -98,7 +81,7 @@ PHDRS {
 SECTIONS {
   . = SIZEOF_HEADERS;
   .text : {
-    *(.rodata.cst*) *(.rodata.*class_table*) *(.rodata.*known_lines*)
+    *(.rodata.cst*) *(.rodata.*class_table*) *(.rodata.*known_lines*) *(.rodata.*content_length_name*)
     *(.text.hot .text.hot.*)
     hot_end = .;
     *(.text .text.*)
@@ -127,7 +110,7 @@ mkdir --parents "$output"
 "${compiler[@]}" "${link_flags[@]}" -o "$output/server.debug" "$folder/server.o"
 "${compiler[@]}" "${link_flags[@]}" -Wl,--strip-all -o "$folder/server" "$folder/server.o"
 
-# Section headers and their names are for tools, which find them in server.debug. The kernel loads segments.
+# The kernel loads segments. Sections and their names are for tools, which find them in server.debug.
 end=0
 while read -r type offset _ _ size _; do
   if [[ $type == LOAD ]] && ((offset + size > end)); then end=$((offset + size)); fi

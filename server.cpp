@@ -1,21 +1,25 @@
 // mote - an HTTP/1.1 origin server in one freestanding file.
 //
-// It serves a handful of routes (section 5) over keep-alive, pipelined connections, tens of thousands of them, and
-// needs nothing but a Linux kernel: no libc, no C++ library, no heap. It leaves out what a proxy in front of it does
-// better: TLS, HTTP/2, files, compression, logs.
+// It serves a handful of routes over keep-alive, pipelined connections, tens of thousands of them, and needs nothing
+// but a Linux kernel: no libc, no C++ library, no heap. It leaves out what a proxy in front of it does better: TLS,
+// HTTP/2, files, compression, logs.
 //
-// One worker thread a CPU, each with its own listener, epoll, descriptor table and buffers; workers share nothing but a
-// listener that is at a path or was handed over.
-// A request's journey, from the bottom of this file to its top:
+// There is one worker thread per CPU. Each has its own listener, epoll instance, descriptor table and buffers. Workers
+// share nothing, except the listener when it is a Unix socket or was inherited.
 //
-//   8. Start-up      reads the arguments, makes the listeners, starts the workers, waits for a signal
-//   7. Worker loop   epoll says readable: one recv into the worker's input buffer
-//   6. Connections   every complete request in it is answered into the output buffer, in order: one send
-//   5. Routes        which function answers which path, and what an answer looks like
-//   4. HTTP grammar  from bytes to a request head, a message framing, a piece of content
-//   3. Bytes, text   the words the grammar is written in
-//   2. Kernel        the system calls and how a thread starts
-//   1. Tunables      every number someone may want to change
+// The sections build on one another, so each uses only what stands above it. A request's journey runs through them from
+// the bottom to the top:
+//
+//   11. Start-up       reads the arguments, makes the listeners, starts the workers, waits for a signal
+//   10. Worker loop    epoll reports a readable socket; one recv into the input buffer, one send of the answers
+//    9. Connections    the states of a connection, and every transition between them
+//    8. Worker         what one thread owns: buffers, tables, pools
+//    7. Routes         which path is answered by what
+//    6. Answers        status lines, field lines, content
+//    5. HTTP grammar   from bytes to a request head, a message framing, a piece of content
+//    4. Bytes, text    the words that the grammar is written in
+//    3. Kernel         the system calls, and how a thread starts
+//    2. Tunables       every number that someone may want to change
 
 #include <stddef.h>
 #include <stdint.h>
@@ -24,246 +28,129 @@
 #endif
 
 // ---- Tunables --------------------------------------------------------------------------------------------------
-// Every number that someone may want to change. Sizes are in bytes; the assertions tie together what must agree.
-// A build can have other values without an edit of this file: ./build.sh idle_timeout_s=30 content_limit=65536
+// Every number that someone may want to change. Sizes are in bytes. The assertions below tie together what must agree.
+// A build can use other values without an edit of this file: ./build.sh idle_timeout_s=30 content_limit=65536
 
-#define MOTE_VERSION "0.1.0"  // a macro, to be a part of longer texts
+#define MOTE_VERSION "0.1.0"  // a macro, so that it can be part of longer texts
 
 namespace tunables {
 
 constexpr uint16_t default_port = 8080;
-constexpr size_t worker_limit = 1024;           // the most that --threads takes
+constexpr size_t worker_limit = 1024;           // the largest value of --threads
 constexpr int listen_backlog = 65535;           // connections waiting for accept; the kernel caps it at somaxconn
-constexpr size_t connection_limit = 65536;      // a worker; the table costs address space, a page only once it is used
-constexpr size_t reserved_descriptors = 16;     // standard streams, listener, epoll, both timers come first
-constexpr size_t events_per_wait = 128;         // events of one epoll_wait; 12 bytes each beside the hot state
-constexpr size_t stack_size = 4 * 4096 + 2048;  // a worker's; nothing recurses, and its buffers are elsewhere
-constexpr size_t accept_turns = 64;             // connections that are accepted in a row before others get a turn
-constexpr size_t end_turns = 512;  // connections whose time is over that are ended in a row; some 10 us each
+constexpr size_t connection_limit = 65536;      // per worker; the table takes memory only where it is used
+constexpr size_t reserved_descriptors = 16;     // standard streams, listener, epoll and timers take the first ones
+constexpr size_t events_per_wait = 128;         // events of one epoll_wait
+constexpr size_t stack_size = 4 * 4096 + 2048;  // of a worker; nothing recurses, and the buffers are elsewhere
+constexpr size_t accept_turns = 64;             // connections accepted in a row before others get a turn
+constexpr size_t end_turns = 512;               // overdue connections ended in a row; each takes about 10 us
 
-constexpr size_t input_size = 32768;             // one recv; at least a whole head and as much again
-constexpr size_t output_size = 8 * 4096 - 2048;  // answers collected for one send
-constexpr size_t block_count = 256;              // a worker's connections with output that is held up: 64 KiB each
-constexpr size_t stash_count = 16384;            // a worker's pieces for parts of heads that wait for the rest
-constexpr size_t stash_size = 1024;              // of such a piece: a longer part takes several
-constexpr size_t answer_content_limit = 256;     // the longest response content; raise it with the longest answer
+constexpr size_t input_size = 32768;             // of one recv; twice a head or more
+constexpr size_t output_size = 8 * 4096 - 2048;  // answers collected for one send, but for the last one
+constexpr size_t answer_content_limit = 32768;   // the longest content of an answer
+constexpr size_t block_count = 256;              // per worker: connections whose output is held up; 96 KiB each
+constexpr size_t stash_count = 16384;            // per worker: pieces of memory for partial heads
+constexpr size_t stash_size = 1024;              // of one such piece; a longer head takes several
 
-constexpr size_t method_limit = 32;                 // what follows a longer one is not looked at
-constexpr size_t request_line_limit = 8000;         // RFC 9112 section 3 recommends to support at least this
+constexpr size_t method_limit = 32;                 // a longer method is refused at once
+constexpr size_t request_line_limit = 8000;         // RFC 9112 section 3 recommends at least this
 constexpr size_t head_limit = 16384;                // request line, field lines and the empty line
-constexpr uint32_t content_limit = 1024 * 1024;     // of one request, chunks added up
-constexpr uint16_t extension_limit = 4096;          // all chunk extensions of a request, and leading zeros of its sizes
-constexpr uint16_t trailer_limit = 4096;            // all trailer fields of a request
-constexpr uint32_t linger_limit = 2 * 1024 * 1024;  // thrown away behind a refusal before the connection is closed
+constexpr uint32_t content_limit = 1024 * 1024;     // of one request, all chunks together
+constexpr uint16_t extension_limit = 4096;          // chunk extensions and leading zeros of one request
+constexpr uint16_t trailer_limit = 4096;            // trailer fields of one request
+constexpr uint32_t linger_limit = 2 * 1024 * 1024;  // input discarded after a refusal before the connection is closed
 
-// How long a connection may take for what it is at, in seconds, to the end of the last one.
-constexpr uint8_t head_timeout_s = 10;     // from accept or the first byte of a request to the end of its head
+// How long a connection may stay in each state. The last tick may come up to a second later.
+constexpr uint8_t head_timeout_s = 10;     // from accept, or the first byte of a request, to the end of its head
 constexpr uint8_t content_timeout_s = 30;  // from there to the end of its content
-constexpr uint8_t idle_timeout_s = 125;    // from an answer to the next request; a client's pool is to be faster
+constexpr uint8_t idle_timeout_s = 125;    // from an answer to the next request; longer than proxies keep a connection
 constexpr uint8_t send_timeout_s = 20;     // until the peer has taken the answers that were held up
-constexpr uint8_t linger_timeout_s = 2;    // until it has closed behind the last answer
+constexpr uint8_t linger_timeout_s = 2;    // until the peer has closed after the last answer
 
-// Once the server is to end: see drain().
-constexpr int64_t drain_tick_ms = 125;    // the clock's period; an eighth of a second
-constexpr uint8_t drain_grace_ticks = 3;  // ticks for connections that have just begun; the order to stop is the first,
-                                          // and the second may be near
-constexpr uint8_t drain_first_ticks = 11;  // the same where the first bytes may have to be sent again
-constexpr int64_t drain_limit_s = 4;       // then it ends, whatever is still open
-constexpr int64_t end_pause_ms = 5;        // between turns of ending connections
+// While the server drains: see drain().
+constexpr int64_t drain_tick_ms = 125;     // the clock's period, an eighth of a second
+constexpr uint8_t drain_grace_ticks = 3;   // for connections that have just begun; the first two ticks may be near
+constexpr uint8_t drain_first_ticks = 11;  // for those that have sent nothing: their first bytes may have been lost
+constexpr int64_t drain_limit_s = 4;       // then the process ends, whatever is still open
+constexpr int64_t end_pause_ms = 5;        // between two turns of ending overdue connections
 
-constexpr uint32_t nobody = 65534;  // the user and the group that it becomes if it was started as root
+constexpr uint32_t nobody = 65534;  // the user and group that root becomes
 
 }  // namespace tunables
 
 namespace {
 
 using namespace tunables;
-#if defined(MOTE_TUNABLES)  // other values, as build.sh defines it: TUNE(idle_timeout_s, 30) TUNE(content_limit, 65536)
-#define TUNE(name, value) constexpr decltype(tunables::name) name{value};  // found before the one in tunables
+#if defined(MOTE_TUNABLES)  // defined by build.sh: TUNE(idle_timeout_s, 30) TUNE(content_limit, 65536)
+#define TUNE(name, value) constexpr decltype(tunables::name) name{value};  // hides the one in tunables
 MOTE_TUNABLES
 #endif
 
-constexpr size_t answer_limit = answer_content_limit + 512;  // of content and head: checked in section 5
-
-static_assert(input_size >= 2 * head_limit, "a head held back must leave room in the input buffer for the next bytes");
+static_assert(input_size >= 2 * head_limit, "a partial head must leave room in the input buffer for the next bytes");
 static_assert(head_timeout_s < 127 && content_timeout_s < 127 && idle_timeout_s < 127 && send_timeout_s < 127 &&
                   linger_timeout_s < 127,
-              "a deadline is less than 128 ticks away, for it is kept in a byte");
-static_assert(stack_size % 16 == 0, "the stack pointer is aligned where a thread starts");
+              "a deadline is a byte, compared with the clock as a signed difference");
+static_assert(stack_size % 16 == 0, "the stack pointer is aligned when a thread starts");
 static_assert(request_line_limit < head_limit, "a request line is part of the head");
-static_assert(answer_limit <= output_size, "an empty output buffer must take any answer");
+
+// The path of every request is inlined into one function, on one page of code. What that path calls rarely is kept out
+// of it. Functions without an attribute are called from cold code only.
+#define HOT [[gnu::hot, gnu::noinline]]       // on the path of many requests, shared by several callers
+#define INLINE [[gnu::always_inline]] inline  // on the path of every request
+#define COLD [[gnu::cold, gnu::noinline]]     // called from there, but rarely
 
 // ---- Kernel interface ------------------------------------------------------------------------------------------
-// What the kernel offers and how to ask for it: call numbers, structures, one typed wrapper a call, threads, _start.
-// Wrappers answer as the kernel does: a count or descriptor, or -errno. Architectures meet in this section, and in four
-// primitives of the scans in the next one.
+// What the kernel offers, and how to ask for it. One block per architecture: call numbers, structures, the trap into
+// the kernel, the start of a thread, the start of the program. Then constants, structures and one typed wrapper per
+// call. A wrapper answers as the kernel does: with a count, a descriptor or 0, or with -errno.
 
-// Of each architecture first the call numbers, its name in filters, the layout of epoll_event, and whether an emulator
-// may stand in for the kernel (see start_worker); then the trap, a thread's start and the program's start.
+// Four things of every architecture:
+//   trap          makes a system call
+//   start_thread  starts a thread that runs `run(argument)` on the stack that ends at `stack_end`; `run` must not
+//                 return. Returns the thread's id, or -errno. The new thread has copies of the registers, so that
+//                 what it needs waits in two of them. (clone's last two arguments are swapped on x86-64, but neither
+//                 is read.)
+//   _start        where the kernel enters, with the argument count, the arguments and the environment on the stack
+//   may_be_emulated  whether the server may run under qemu-user, which cannot start every kind of thread
+// A test that includes this file defines MOTE_HOSTED and plays the kernel.
+#if defined(MOTE_HOSTED)
+enum class Sys : long;
+long trap(Sys call, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0);
+long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument);
+#endif
 
-#if defined(__x86_64__)
+#if defined(__x86_64__)  // number in rax, arguments in rdi rsi rdx r10 r8 r9; rcx and r11 are lost
+
+// clang-format off
 enum class Sys : long {
-    write = 1,
-    close = 3,
-    mmap = 9,
-    rt_sigaction = 13,
-    rt_sigprocmask = 14,
-    madvise = 28,
-    dup = 32,
-    getpid = 39,
-    socket = 41,
-    sendto = 44,
-    recvfrom = 45,
-    shutdown = 48,
-    bind = 49,
-    listen = 50,
-    getsockname = 51,
-    setsockopt = 54,
-    getsockopt = 55,
-    clone = 56,
-    fcntl = 72,
-    umask = 95,
-    geteuid = 107,
-    setgroups = 116,
-    setresuid = 117,
-    setresgid = 119,
-    capset = 126,
-    rt_sigtimedwait = 128,
-    prctl = 157,
-    sched_setaffinity = 203,
-    sched_getaffinity = 204,
-    clock_gettime = 228,
-    exit_group = 231,
-    epoll_ctl = 233,
-    ppoll = 271,
-    epoll_pwait = 281,
-    timerfd_create = 283,
-    timerfd_settime = 286,
-    accept4 = 288,
-    epoll_create1 = 291,
-    prlimit64 = 302,
-    seccomp = 317,
-    close_range = 436,
-    landlock_create_ruleset = 444,
-    landlock_restrict_self = 446,
+    write = 1, close = 3, mmap = 9, rt_sigaction = 13, rt_sigprocmask = 14, madvise = 28, dup = 32, getpid = 39,
+    socket = 41, sendto = 44, recvfrom = 45, shutdown = 48, bind = 49, listen = 50, getsockname = 51, setsockopt = 54,
+    getsockopt = 55, clone = 56, fcntl = 72, umask = 95, geteuid = 107, setgroups = 116, setresuid = 117,
+    setresgid = 119, capset = 126, rt_sigtimedwait = 128, prctl = 157, sched_setaffinity = 203, sched_getaffinity = 204,
+    clock_gettime = 228, exit_group = 231, epoll_ctl = 233, ppoll = 271, epoll_pwait = 281, timerfd_create = 283,
+    timerfd_settime = 286, accept4 = 288, epoll_create1 = 291, prlimit64 = 302, seccomp = 317, close_range = 436,
+    landlock_create_ruleset = 444, landlock_restrict_self = 446,
 };
-
+// clang-format on
 constexpr uint32_t AUDIT_ARCH = 0xc000003e;
+constexpr bool may_be_emulated = false;
 
 struct [[gnu::packed]] epoll_event {  // packed on this architecture only
     uint32_t events;
     uint64_t data;
 };
 
-constexpr bool may_be_emulated = false;
-#elif defined(__aarch64__) || defined(__riscv)  // the numbers that all newer architectures have
-enum class Sys : long {
-    epoll_create1 = 20,
-    epoll_ctl = 21,
-    epoll_pwait = 22,
-    dup = 23,
-    fcntl = 25,
-    close = 57,
-    write = 64,
-    ppoll = 73,
-    timerfd_create = 85,
-    timerfd_settime = 86,
-    capset = 91,
-    exit_group = 94,
-    clock_gettime = 113,
-    sched_setaffinity = 122,
-    sched_getaffinity = 123,
-    rt_sigaction = 134,
-    rt_sigprocmask = 135,
-    rt_sigtimedwait = 137,
-    setresuid = 147,
-    setresgid = 149,
-    setgroups = 159,
-    umask = 166,
-    prctl = 167,
-    getpid = 172,
-    geteuid = 175,
-    socket = 198,
-    bind = 200,
-    listen = 201,
-    getsockname = 204,
-    sendto = 206,
-    recvfrom = 207,
-    setsockopt = 208,
-    getsockopt = 209,
-    shutdown = 210,
-    clone = 220,
-    mmap = 222,
-    madvise = 233,
-    accept4 = 242,
-    prlimit64 = 261,
-    seccomp = 277,
-    close_range = 436,
-    landlock_create_ruleset = 444,
-    landlock_restrict_self = 446,
-};
-
-#if defined(__aarch64__)
-constexpr uint32_t AUDIT_ARCH = 0xc00000b7;
-#else
-constexpr uint32_t AUDIT_ARCH = 0xc00000f3;
-#endif
-
-struct epoll_event {
-    uint32_t events;
-    uint64_t data;
-};
-
-constexpr bool may_be_emulated = true;
-#else
-#error "this architecture has no block in section 2 yet"
-#endif
-
-#if defined(MOTE_HOSTED)  // a test that includes this file plays the kernel
-long trap(Sys call, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0);
-long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument);
-
-#elif defined(__x86_64__)  // number in rax, arguments in rdi rsi rdx r10 r8 r9; rcx and r11 are lost
-[[gnu::always_inline]] inline long trap(Sys call, long a) {
-    long result;
-    asm volatile("syscall" : "=a"(result) : "a"(call), "D"(a) : "rcx", "r11", "memory");
-    return result;
-}
-
-[[gnu::always_inline]] inline long trap(Sys call, long a, long b) {
-    long result;
-    asm volatile("syscall" : "=a"(result) : "a"(call), "D"(a), "S"(b) : "rcx", "r11", "memory");
-    return result;
-}
-
-[[gnu::always_inline]] inline long trap(Sys call, long a, long b, long c) {
+#if !defined(MOTE_HOSTED)
+// For calls with up to three arguments, which most are. It is nine bytes shorter.
+INLINE long trap(Sys call, long a = 0, long b = 0, long c = 0) {
     long result;
     asm volatile("syscall" : "=a"(result) : "a"(call), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
     return result;
 }
-
-[[gnu::always_inline]] inline long trap(Sys call, long a, long b, long c, long d) {
+INLINE long trap(Sys call, long a, long b, long c, long d, long e = 0, long f = 0) {
     register long r10 asm("r10") = d;
-    long result;
-    asm volatile("syscall" : "=a"(result) : "a"(call), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
-    return result;
-}
-
-[[gnu::always_inline]] inline long trap(Sys call, long a, long b, long c, long d, long e) {
     register long r8 asm("r8") = e;
-    register long r10 asm("r10") = d;
-    long result;
-    asm volatile("syscall"
-                 : "=a"(result)
-                 : "a"(call), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
-                 : "rcx", "r11", "memory");
-    return result;
-}
-
-[[gnu::always_inline]] inline long trap(Sys call, long a, long b, long c, long d, long e, long f) {
     register long r9 asm("r9") = f;
-    register long r8 asm("r8") = e;
-    register long r10 asm("r10") = d;
     long result;
     asm volatile("syscall"
                  : "=a"(result)
@@ -272,9 +159,6 @@ long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), voi
     return result;
 }
 
-// Starts a thread on the stack that ends at `stack_end`; it calls `run(argument)`, which must not return.
-// Returns the thread's id, or -errno. The new thread inherits every register but rax and rsp, so what it needs
-// waits in r8 and r9: clone reads neither of them without CLONE_SETTLS.
 long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument) {
     register long parent_tid asm("r10") = 0;
     register void (*entry)(void *) asm("r8") = run;
@@ -294,7 +178,6 @@ long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), voi
     return result;
 }
 
-// The kernel enters here with the argument count, the arguments and the environment on the stack.
 asm(".globl _start\n"
     ".type _start, @function\n"
     "_start:\n\t"
@@ -304,9 +187,34 @@ asm(".globl _start\n"
     "call start\n\t"
     "ud2\n"
     ".size _start, . - _start\n");
+#endif
 
-#elif defined(__aarch64__)  // number in x8, arguments in x0 to x5; only x0 is lost
-[[gnu::always_inline]] inline long trap(Sys call, long a, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+#elif defined(__aarch64__) || defined(__riscv)  // both have the numbers that all newer architectures have
+
+// clang-format off
+enum class Sys : long {
+    epoll_create1 = 20, epoll_ctl = 21, epoll_pwait = 22, dup = 23, fcntl = 25, close = 57, write = 64, ppoll = 73,
+    timerfd_create = 85, timerfd_settime = 86, capset = 91, exit_group = 94, clock_gettime = 113,
+    sched_setaffinity = 122, sched_getaffinity = 123, rt_sigaction = 134, rt_sigprocmask = 135, rt_sigtimedwait = 137,
+    setresuid = 147, setresgid = 149, setgroups = 159, umask = 166, prctl = 167, getpid = 172, geteuid = 175,
+    socket = 198, bind = 200, listen = 201, getsockname = 204, sendto = 206, recvfrom = 207, setsockopt = 208,
+    getsockopt = 209, shutdown = 210, clone = 220, mmap = 222, madvise = 233, accept4 = 242, prlimit64 = 261,
+    seccomp = 277, close_range = 436, landlock_create_ruleset = 444, landlock_restrict_self = 446,
+};
+// clang-format on
+constexpr bool may_be_emulated = true;
+
+struct epoll_event {
+    uint32_t events;
+    uint64_t data;
+};
+
+#if defined(__aarch64__)  // number in x8, arguments in x0 to x5; only x0 is lost
+
+constexpr uint32_t AUDIT_ARCH = 0xc00000b7;
+
+#if !defined(MOTE_HOSTED)
+INLINE long trap(Sys call, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
     register Sys x8 asm("x8") = call;
     register long x0 asm("x0") = a;
     register long x1 asm("x1") = b;
@@ -318,8 +226,6 @@ asm(".globl _start\n"
     return x0;
 }
 
-// As above: all registers but x0 and sp are inherited. (The order of clone's last two arguments is another one here,
-// but they are not read.)
 long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument) {
     register Sys x8 asm("x8") = Sys::clone;
     register unsigned long x0 asm("x0") = flags;
@@ -348,9 +254,14 @@ asm(".globl _start\n"
     "bl start\n\t"
     "brk #1\n"
     ".size _start, . - _start\n");
+#endif
 
-#elif defined(__riscv)  // number in a7, arguments in a0 to a5; only a0 is lost
-[[gnu::always_inline]] inline long trap(Sys call, long a, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
+#else  // riscv: number in a7, arguments in a0 to a5; only a0 is lost
+
+constexpr uint32_t AUDIT_ARCH = 0xc00000f3;
+
+#if !defined(MOTE_HOSTED)
+INLINE long trap(Sys call, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0, long f = 0) {
     register Sys a7 asm("a7") = call;
     register long a0 asm("a0") = a;
     register long a1 asm("a1") = b;
@@ -362,7 +273,6 @@ asm(".globl _start\n"
     return a0;
 }
 
-// As above: all registers but a0 and sp are inherited.
 long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), void *argument) {
     register Sys a7 asm("a7") = Sys::clone;
     register unsigned long a0 asm("a0") = flags;
@@ -392,6 +302,11 @@ asm(".globl _start\n"
     "ebreak\n"
     ".size _start, . - _start\n");
 #endif
+#endif
+
+#else
+#error "no block for this architecture yet"
+#endif
 
 // The kernel's constants, by its names and in its headers' groups.
 constexpr long EINTR = 4, EAGAIN = 11, EINVAL = 22, EMFILE = 24, EOPNOTSUPP = 95, ENOBUFS = 105;
@@ -415,10 +330,10 @@ constexpr long SECCOMP_SET_MODE_FILTER = 1, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4;
 constexpr uint32_t SECCOMP_RET_KILL_PROCESS = 0x80000000, SECCOMP_RET_ALLOW = 0x7fff0000;
 constexpr long LANDLOCK_CREATE_RULESET_VERSION = 1;
 
-struct sockaddr_inet {  // struct sockaddr_in or sockaddr_in6
+struct sockaddr_inet {  // sockaddr_in or sockaddr_in6
     uint16_t family;
-    uint16_t port;    // network byte order, as the addresses
-    uint8_t ipv4[4];  // where an IPv6 address has its flow information
+    uint16_t port;    // in network byte order, like the addresses
+    uint8_t ipv4[4];  // in IPv6 the flow information
     uint8_t ipv6[16];
     uint32_t scope;
 };
@@ -457,24 +372,24 @@ struct sock_fprog {
 };
 struct landlock_ruleset_attr {
     uint64_t handled_access_fs;
-    uint64_t handled_access_net;  // TCP: bind, connect
+    uint64_t handled_access_net;  // bind and connect of TCP sockets
 };
 struct cap_header {
     uint32_t version;
     int pid;  // 0: this thread
 };
-struct cap_data {  // of 32 capabilities, bit by bit
+struct cap_data {  // 32 capabilities, one bit each
     uint32_t effective, permitted, inheritable;
 };
-constexpr uint32_t capability_version = 0x20080522;  // the third one: two of cap_data
+constexpr uint32_t capability_version = 0x20080522;  // version 3: two of cap_data
 using sigset = uint64_t;                             // bit n - 1 is signal n
-struct cpu_set {                                     // bit n is CPU n; as many as any kernel is built for
+struct cpu_set {                                     // bit n is CPU n, for as many as any kernel supports
     uint64_t bits[8192 / 64];
 };
 
-[[gnu::always_inline]] inline long address(const void *pointer) { return reinterpret_cast<long>(pointer); }
+INLINE long address(const void *pointer) { return reinterpret_cast<long>(pointer); }
 
-// What a register holds: an integer or an address.
+// An argument of a system call: an integer or an address.
 struct Word {
     long value;
 
@@ -482,34 +397,20 @@ struct Word {
     template <typename Pointed> Word(Pointed *pointer) : value(address(pointer)) {}
 };
 
-// Whatever the register holds: for an argument that nobody looks at.
-[[gnu::always_inline]] inline Word unused() {
-    long value;
-    asm volatile("" : "=r"(value));
-    return value;
-}
+// Sockets are of type long here, as the kernel takes them, which saves conversions.
 
-// A socket is a long here, for that is what the kernel takes: handing it on costs no conversion.
-
-// Bytes received, 0 at the peer's end of stream, or -errno.
-[[nodiscard, gnu::always_inline]] inline long recv(long socket, char *into, size_t size) {
-    return trap(Sys::recvfrom, socket, address(into), long(size), 0, 0);  // no address: its size does not matter
+// Bytes received, 0 at the end of the peer's stream, or -errno.
+[[nodiscard]] INLINE long recv(long socket, char *into, size_t size) {
+    return trap(Sys::recvfrom, socket, address(into), long(size), 0);
 }
-// As recv would for one byte, which stays where it is: 1, 0 at the end of the stream, or -errno.
-[[nodiscard, gnu::cold, gnu::noinline]] long peek(long socket) {
+// Like recv for one byte, which stays in the socket: 1, 0 at the end of the stream, or -errno.
+[[nodiscard]] COLD long peek(long socket) {
     char byte;
-    return trap(Sys::recvfrom, socket, address(&byte), 1, MSG_PEEK, 0);
+    return trap(Sys::recvfrom, socket, address(&byte), 1, MSG_PEEK);
 }
 // Bytes taken, perhaps fewer than given, or -errno. A broken connection is an error, not a signal.
-[[nodiscard, gnu::always_inline]] inline long send(long socket, const char *data, size_t size) {
-    return trap(Sys::sendto, socket, address(data), long(size), MSG_NOSIGNAL, 0);
-}
-// A processor predicts the first branches of a system call by the last ones taken before it, and those of a parser
-// differ from request to request. Behind this loop they are the same each time, so the kernel's path is learned once
-// and not once for each way through here: 400 ns less of the 5,300 that mixed requests took on an AMD EPYC, and no
-// difference on an Intel Xeon.
-[[gnu::always_inline]] inline void level_branch_history() {
-    for (int turn = 0; turn < 12; turn++) asm volatile("");  // 10 turns were enough, 8 were not
+[[nodiscard]] INLINE long send(long socket, const char *data, size_t size) {
+    return trap(Sys::sendto, socket, address(data), long(size), MSG_NOSIGNAL);
 }
 [[nodiscard]] inline long accept4(int listener, int flags) { return trap(Sys::accept4, listener, 0, 0, flags); }
 [[nodiscard]] inline long shutdown(long socket, int how) { return trap(Sys::shutdown, socket, how); }
@@ -517,53 +418,57 @@ struct Word {
 [[nodiscard]] inline long write(int descriptor, const char *data, size_t size) {
     return trap(Sys::write, descriptor, address(data), long(size));
 }
-// Whether a write to the descriptor returns at once, be it with an error. A pipe takes up to PIPE_BUF bytes then.
+// Whether a write to the descriptor returns at once, if only with an error. A pipe then takes up to PIPE_BUF bytes.
 [[nodiscard]] inline bool is_writable(int descriptor) {
     pollfd asked{descriptor, POLLOUT, 0};
     constexpr timespec at_once{0, 0};
     return trap(Sys::ppoll, address(&asked), 1, address(&at_once), 0, sizeof(sigset)) > 0;
 }
-// An option that is a number, or SO_LINGER with no seconds: of the two numbers all others look at the first one only.
-[[nodiscard, gnu::cold, gnu::noinline]] long setsockopt(long socket, int level, int option, int value) {
+// Sets an option that is a number, or SO_LINGER with zero seconds. Other options read only the first of the two
+// numbers.
+[[nodiscard]] COLD long setsockopt(long socket, int level, int option, int value) {
     const int values[] = {value, 0};
     return trap(Sys::setsockopt, socket, level, option, address(values), sizeof values);
 }
 // The value of an option that is a number and not negative, or -errno.
-[[nodiscard, gnu::cold, gnu::noinline]] long getsockopt(long socket, int level, int option) {
+[[nodiscard]] inline long getsockopt(long socket, int level, int option) {
     int value = 0;
     uint32_t size = sizeof value;
     const long result = trap(Sys::getsockopt, socket, level, option, address(&value), address(&size));
     return result < 0 ? result : value;
 }
-// The family decides how much of `to` is looked at.
+// The family decides how much of `to` is read.
 [[nodiscard]] inline long bind(long socket, const sockaddr_any &to) {
     return trap(Sys::bind, socket, address(&to), sizeof to.local);
 }
-// `data` comes back with every event of `descriptor`; here it is always the descriptor itself.
-[[nodiscard, gnu::always_inline]] inline long epoll_ctl(int epoll, int operation, long descriptor, uint32_t events) {
+// Every event of the descriptor will carry the descriptor.
+[[nodiscard]] INLINE long epoll_ctl(int epoll, int operation, long descriptor, uint32_t events) {
     epoll_event event{events, uint64_t(descriptor)};
     return trap(Sys::epoll_ctl, epoll, operation, descriptor, address(&event));
 }
-// Waits without a time limit. Events filled in, or -errno.
-[[nodiscard, gnu::always_inline]] inline long epoll_wait(int epoll, epoll_event *events, size_t room) {
-    return trap(Sys::epoll_pwait, epoll, address(events), long(room), -1, 0);
+// Waits without a time limit. The number of events, or -errno.
+[[nodiscard]] INLINE long epoll_wait(int epoll, epoll_event *events, size_t room) {
+    return trap(Sys::epoll_pwait, epoll, address(events), long(room), -1);
 }
-// Expires once, `after_ns` nanoseconds from now, which are less than a second; 0 would switch it off.
-[[nodiscard, gnu::noinline]] long timerfd_settime(int timer, int64_t after_ns) {
+// The timer expires once, in `after_ns` nanoseconds: at least one, and less than a second.
+[[nodiscard]] COLD long timerfd_settime(int timer, int64_t after_ns) {
     const itimerspec when{{0, 0}, {0, after_ns}};
     return trap(Sys::timerfd_settime, timer, 0, address(&when), 0);
 }
-[[nodiscard]] inline long clock_gettime(int clock, timespec &now) {
-    return trap(Sys::clock_gettime, clock, address(&now));
+// The clock's time. The call cannot fail: these clocks exist.
+[[nodiscard]] inline timespec clock_gettime(int clock) {
+    timespec now{};
+    (void)trap(Sys::clock_gettime, clock, address(&now));
+    return now;
 }
 [[nodiscard]] inline long prlimit64(int resource, const rlimit64 *set, rlimit64 *old) {
     return trap(Sys::prlimit64, 0, resource, address(set), address(old));
 }
 // Closes every descriptor from `first` on.
-[[nodiscard]] inline long close_from(unsigned first) { return trap(Sys::close_range, first, UINT32_MAX, 0); }
-// Zeroed memory that takes up room only where it is touched: the address, or -errno.
+[[nodiscard]] inline long close_from(unsigned first) { return trap(Sys::close_range, first, UINT32_MAX); }
+// Zeroed memory, which is used up only where it is touched: its address, or -errno.
 [[nodiscard]] inline long map_memory(size_t size) {
-    return trap(Sys::mmap, 0, long(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return trap(Sys::mmap, 0, long(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 }
 [[nodiscard]] inline long madvise(void *memory, size_t size, int advice) {
     return trap(Sys::madvise, address(memory), long(size), advice);
@@ -571,23 +476,23 @@ struct Word {
 [[nodiscard]] inline long block_signals(sigset signals) {
     return trap(Sys::rt_sigprocmask, SIG_BLOCK, address(&signals), 0, sizeof signals);
 }
-// Whether the signal is ignored, as nohup(1) has it for SIGHUP.
+// Whether the signal is ignored, as SIGHUP is under nohup(1).
 [[nodiscard]] inline bool is_ignored(int signal) {
     constexpr uint64_t SIG_IGN = 1;
     uint64_t action[4] = {};  // the kernel's struct sigaction, which begins with the handler
     (void)trap(Sys::rt_sigaction, signal, 0, address(action), sizeof(sigset));  // cannot fail
     return action[0] == SIG_IGN;
 }
-// The number of a pending signal out of `signals`, waiting for one for as long as `limit` if need be, or -errno. It is
-// -EAGAIN when the time is over and -EINTR when the process was stopped and continued meanwhile.
-[[nodiscard, gnu::cold, gnu::noinline]] long wait_for_signal(sigset signals, const timespec *limit) {
+// Takes one of `signals` that is pending, or waits for one, at most as long as `limit`. Its number, or -errno: -EAGAIN
+// when the time is over, -EINTR after the process was stopped and continued.
+[[nodiscard]] inline long wait_for_signal(sigset signals, const timespec *limit) {
     return trap(Sys::rt_sigtimedwait, address(&signals), 0, address(limit), sizeof signals);
 }
 inline long umask(long mode) { return trap(Sys::umask, mode); }
-[[nodiscard]] inline long getpid() { return trap(Sys::getpid, unused().value); }
-[[nodiscard]] inline uint32_t geteuid() { return uint32_t(trap(Sys::geteuid, unused().value)); }
-[[nodiscard, gnu::noinline]] long prctl(int option, long value) { return trap(Sys::prctl, option, value, 0, 0, 0); }
-// Takes all capabilities from this thread; those that are ambient go with the others.
+[[nodiscard]] inline long getpid() { return trap(Sys::getpid); }
+[[nodiscard]] inline uint32_t geteuid() { return uint32_t(trap(Sys::geteuid)); }
+[[nodiscard]] inline long prctl(int option, long value) { return trap(Sys::prctl, option, value, 0, 0); }
+// Takes all capabilities from this thread, ambient ones included.
 [[nodiscard]] inline long drop_capabilities() {
     constexpr cap_header header{capability_version, 0};
     constexpr cap_data none[2] = {};
@@ -596,7 +501,7 @@ inline long umask(long mode) { return trap(Sys::umask, mode); }
 [[nodiscard]] inline long seccomp(long operation, long flags, const void *argument) {
     return trap(Sys::seccomp, operation, flags, address(argument));
 }
-// The highest version that the kernel has of Landlock, or -errno.
+// The highest version of Landlock that the kernel has, or -errno.
 [[nodiscard]] inline long landlock_version() {
     return trap(Sys::landlock_create_ruleset, 0, 0, LANDLOCK_CREATE_RULESET_VERSION);
 }
@@ -606,8 +511,8 @@ inline long umask(long mode) { return trap(Sys::umask, mode); }
 }
 
 // ---- Bytes and text --------------------------------------------------------------------------------------------
-// The words that the rest is written in: byte ranges, character classes, decimal numbers, and the mem* functions
-// that a compiler may call unasked. Nothing here owns memory.
+// The words that the rest is written in: byte ranges, character classes, decimal numbers, and the mem* functions that a
+// compiler may call unasked (at the end of the file). Nothing here owns memory.
 
 struct Bytes {
     const char *data;
@@ -625,9 +530,9 @@ constexpr bool operator==(Bytes a, Bytes b) {
     return true;
 }
 
-// A place inside a message and the message's end. The bytes that follow the end may be read, up to `overread`, and
-// the first of them is NUL: no text that is looked for here holds one, so a comparison that would run past the end
-// fails at it, and loops over the classes below stop at it. That spares every other bounds check.
+// A place in the input, and the input's end. The byte at the end is NUL, and `overread` bytes from there on may be
+// read. No text that is compared with the input contains NUL, so a comparison that would pass the end fails there,
+// and a scan stops there. This replaces all other bounds checks.
 struct Cursor {
     const char *at;
     const char *end;
@@ -637,51 +542,49 @@ struct Cursor {
 constexpr size_t overread = 32;
 
 // An unaligned load.
-template <typename Word> [[nodiscard, gnu::always_inline]] inline Word load(const char *at) {
+template <typename Word> [[nodiscard]] INLINE Word load(const char *at) {
     Word word;
     __builtin_memcpy(&word, at, sizeof word);
     return word;
 }
 
-// Whether `size` bytes differ: as few loads of a Word as there can be, the last of which overlaps.
-template <typename Word, size_t size>
-[[nodiscard, gnu::always_inline]] inline bool differ_in(const char *a, const char *b) {
+// Whether `size` bytes differ, with as few loads of a Word as possible; the last one overlaps.
+template <typename Word, size_t size> [[nodiscard]] INLINE bool differ_in(const char *a, const char *b) {
     if (load<Word>(a) != load<Word>(b)) return true;
     constexpr size_t next = size < 2 * sizeof(Word) ? size - sizeof(Word) : sizeof(Word);
     if constexpr (next == 0) return false;
     else return differ_in<Word, size - next>(a + next, b + next);
 }
-template <size_t size> [[nodiscard, gnu::always_inline]] inline bool differ(const char *a, const char *b) {
+template <size_t size> [[nodiscard]] INLINE bool differ(const char *a, const char *b) {
     if constexpr (size >= 8) return differ_in<uint64_t, size>(a, b);
     else if constexpr (size >= 4) return differ_in<uint32_t, size>(a, b);
     else if constexpr (size >= 2) return differ_in<uint16_t, size>(a, b);
     else return differ_in<uint8_t, size>(a, b);
 }
 
-// Whether `text` stands at `at`.
-template <size_t size>
-[[nodiscard, gnu::always_inline]] inline bool stands_at(const char *at, const char (&text)[size]) {
+// Whether the bytes at `at` are `text`.
+template <size_t size> [[nodiscard]] INLINE bool stands_at(const char *at, const char (&text)[size]) {
     static_assert(size - 1 <= overread);
     return !differ<size - 1>(at, text);
 }
 
-// Whether `text` stands at `at` but for the case of letters. It is in lower case and at least eight bytes long. The
-// last word overlaps.
-[[nodiscard, gnu::always_inline]] inline bool stands_ignoring_case(const char *at, const char *text, size_t size) {
+// Whether the bytes at `at` are `text` in any case. `text` is in lower case and has eight bytes or more; the last word
+// overlaps.
+[[nodiscard]] INLINE bool stands_ignoring_case(const char *at, const char *text, size_t size) {
     const size_t last = size - sizeof(uint64_t);
     for (size_t i = 0;; i = i + sizeof(uint64_t) < last ? i + sizeof(uint64_t) : last) {
         const uint64_t word = load<uint64_t>(text + i);
-        const uint64_t case_bits = word >> 1 & 0x2020202020202020;  // of letters, which alone have bit 6 set
+        const uint64_t case_bits = word >> 1 & 0x2020202020202020;  // of letters, the only bytes with bit 6
         if ((load<uint64_t>(at + i) | case_bits) != word) return false;
         if (i == last) return true;
     }
 }
 
-// What a byte may be part of (RFC 9110 sections 5.5 and 5.6, RFC 3986 appendix A). NUL is part of nothing.
-// The values are where the classes begin in class_table.
+// What a byte may be part of (RFC 9110 sections 5.5 and 5.6, RFC 3986 appendix A). NUL is part of nothing. The values
+// are the offsets of the classes' rows in class_table.
 enum class Class : uint8_t {
     token = 0,    // method, field name, list element
-    target = 16,  // every visible byte but `"`, "<", ">" and "#": browsers send the others as they are
+    target = 16,  // visible bytes but `"`, "<", ">" and "#"; browsers send the others unencoded
     host = 32,    // reg-name or IPv4address, but for the "%" of percent-encoding
     ip_literal = 48,
     digit = 64,
@@ -691,9 +594,9 @@ enum class Class : uint8_t {
 };
 constexpr size_t row_size = 16, classes_size = size_t(Class::field_value) + row_size;
 
-// One row of sixteen bytes a class, for sixteen bytes of text to be looked up at once: bit n of entry m stands for the
-// byte 16 * n + m. So there is no room for bytes from 0x80 on: they belong to field_value alone, whose row lists what
-// does not belong to it.
+// A row of 16 bytes per class, so that 16 bytes of text can be looked up at once: bit n of entry m is for the byte 16
+// * n + m. There is no room for bytes from 0x80 on. They belong to field_value alone, whose row lists the bytes that
+// do not belong to it.
 struct ClassTable {
     alignas(row_size) uint8_t rows[classes_size];
 
@@ -728,73 +631,62 @@ constexpr ClassTable class_table = [] {
     return is_listed(class_table.rows + size_t(kind), byte) != (kind == Class::field_value);
 }
 
-// The first byte from `at` on that is not of the class: at the latest the NUL at the end of the message.
+// The first byte from `at` on that is not of the class. The scans below return the same.
 [[nodiscard, maybe_unused]] constexpr const char *skip_by_bytes(Class kind, const char *at) {
     while (is(kind, *at)) at++;
     return at;
 }
 
-// Sixteen bytes at a time, where the processor can look sixteen bytes up in sixteen others. A mask has a bit for each
-// byte that is -1 and not 0.
+// Primitives for scans of 16 bytes at a time, on processors that can look up 16 bytes in 16 others at once. A mask
+// has a bit for each byte of `flags` that is -1 and not 0.
 #if defined(__SSSE3__)
 #define MOTE_VECTORS
 using Vector [[gnu::vector_size(16)]] = char;
 using Mask = uint32_t;
 constexpr Mask whole_mask = 0xffff;
-[[nodiscard, gnu::always_inline]] inline Mask mask_of(auto flags) {
-    return Mask(__builtin_ia32_pmovmskb128(Vector(flags)));
-}
-[[nodiscard, gnu::always_inline]] inline size_t first_of(Mask mask) {  // __builtin_ctz costs an extension of its int
-    size_t place;
-    asm("tzcnt %k1, %k0" : "=r"(place) : "r"(mask) : "cc");  // bsf where it is unknown, for such a mask the same
-    return place;
-}
-[[nodiscard, gnu::always_inline]] inline Vector look_up(Vector table, Vector places) {  // from 0x80 on it is 0
+[[nodiscard]] INLINE Mask mask_of(auto flags) { return Mask(__builtin_ia32_pmovmskb128(Vector(flags))); }
+[[nodiscard]] INLINE unsigned first_of(Mask mask) { return unsigned(__builtin_ctz(mask)); }
+[[nodiscard]] INLINE Vector look_up(Vector table, Vector places) {  // 0 for places from 0x80 on
     return __builtin_ia32_pshufb128(table, places);
 }
-[[gnu::always_inline]] inline void keep_in_register(auto &vector) { asm("" : "+x"(vector)); }
 #elif defined(__ARM_NEON)
 #define MOTE_VECTORS
 using Vector [[gnu::vector_size(16)]] = char;
 using Mask = uint64_t;
 constexpr Mask whole_mask = 0x8888888888888888;
-[[nodiscard, gnu::always_inline]] inline Mask mask_of(auto flags) {  // four bits of each byte are the least there is
+[[nodiscard]] INLINE Mask mask_of(auto flags) {  // the narrowest move takes four bits of each byte
     return vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(uint16x8_t(flags), 4)), 0) & whole_mask;
 }
-[[nodiscard, gnu::always_inline]] inline size_t first_of(Mask mask) { return size_t(__builtin_ctzll(mask)) / 4; }
-[[nodiscard, gnu::always_inline]] inline Vector look_up(Vector table, Vector places) {  // from 16 on it is 0
+[[nodiscard]] INLINE unsigned first_of(Mask mask) { return unsigned(__builtin_ctzll(mask)) / 4; }
+[[nodiscard]] INLINE Vector look_up(Vector table, Vector places) {  // 0 for places from 16 on
     return Vector(vqtbl1q_u8(uint8x16_t(table), uint8x16_t(places) & uint8_t(0x8f)));
 }
-[[gnu::always_inline]] inline void keep_in_register(auto &vector) { asm("" : "+w"(vector)); }
 #endif
 
 #if defined(MOTE_VECTORS)
-// The first byte from `at` on that is not of the class whose row that is, which is not field_value.
-[[nodiscard, gnu::hot, gnu::noinline]] const char *skip_row(const uint8_t *row, const char *at) {
+// The first byte from `at` on that is not of the class with this row. The class is not field_value.
+[[nodiscard]] HOT const char *skip_row(const uint8_t *row, const char *at) {
     using Words [[gnu::vector_size(16)]] = uint16_t;
     constexpr char none = char(-1);
     constexpr Vector bits = {1,    2,    4,    8,    16,   32,   64,   char(128),  // 1 << byte / 16
                              none, none, none, none, none, none, none, none};
+    const auto table = *reinterpret_cast<const Vector *>(row);
     for (;; at += sizeof(Vector)) {
         const auto bytes = load<Vector>(at);
         const Vector bit = look_up(bits, Vector(Words(bytes) >> 4) & 0x0f);
-        // The lower half of each byte is looked up in the row; from 0x80 on the answer is 0. Volatile, or the row would
-        // be loaded into one register first and from there copied into another one.
-        const Vector found = look_up(*reinterpret_cast<const volatile Vector *>(row), bytes);
+        const Vector found = look_up(table, bytes);  // by the lower half of each byte
         const Mask members = mask_of((found & bit) == bit);
         if (const Mask others = members ^ whole_mask; others != 0) [[likely]]
             return at + first_of(others);
     }
 }
-// The first one that is not of field_value. (Steps of 32 bytes, with AVX2, were no faster: most values are shorter.)
-[[nodiscard, gnu::always_inline]] inline const char *skip_field_value(const char *at) {
+// The first byte from `at` on that is not of field_value. (Steps of 32 bytes, with AVX2, were no faster: most values
+// are shorter.)
+[[nodiscard]] INLINE const char *skip_field_value(const char *at) {
     using Codes [[gnu::vector_size(16)]] = uint8_t;
-    Codes control = Codes{} + 0x1f, del = Codes{} + 0x7f;
-    keep_in_register(control);  // compilers would make them anew at each step
-    keep_in_register(del);
     for (;; at += sizeof(Vector)) {
         const auto bytes = load<Codes>(at);
-        Mask others = mask_of((bytes <= control) | (bytes == del));
+        Mask others = mask_of((bytes <= uint8_t(0x1f)) | (bytes == uint8_t(0x7f)));
         while (others != 0) {
             const char *const other = at + first_of(others);
             if (*other != '\t') [[likely]]
@@ -805,66 +697,48 @@ constexpr Mask whole_mask = 0x8888888888888888;
 }
 static_assert(sizeof(Vector) <= overread);
 #else
-[[nodiscard, gnu::hot, gnu::noinline]] const char *skip_row(const uint8_t *row, const char *at) {
+[[nodiscard]] HOT const char *skip_row(const uint8_t *row, const char *at) {
     while (is_listed(row, *at)) at++;
     return at;
 }
-[[nodiscard, gnu::hot, gnu::noinline]] const char *skip_field_value(const char *at) {
-    return skip_by_bytes(Class::field_value, at);
-}
+[[nodiscard]] HOT const char *skip_field_value(const char *at) { return skip_by_bytes(Class::field_value, at); }
 #endif
 
-// The same as skip_by_bytes, for any class but field_value. On hot paths the class is a template's argument: its row's
-// address takes fewer instructions than its number, and more bytes.
-template <Class kind> [[nodiscard, gnu::always_inline]] inline const char *skip(const char *at) {
-    return skip_row(class_table.rows + size_t(kind), at);
-}
-[[nodiscard, gnu::cold, gnu::noinline]] const char *skip(Class kind, const char *at) {
+// The first byte from `at` on that is not of the class, for any class but field_value.
+template <Class kind> [[nodiscard]] INLINE const char *skip(const char *at) {
     return skip_row(class_table.rows + size_t(kind), at);
 }
 
 // OWS (RFC 9110 section 5.6.3)
 [[nodiscard]] constexpr bool is_white(char byte) { return byte == ' ' || byte == '\t'; }
 
-// The value of a hexadecimal digit, or more than 15.
-[[nodiscard, gnu::always_inline]] constexpr uint32_t hex_value(char byte) {
+// The value of a hexadecimal digit; of any other byte UINT32_MAX.
+[[nodiscard]] INLINE constexpr uint32_t hex_value(char byte) {
     const uint32_t digit = uint32_t(byte) - '0', letter = (uint32_t(byte) | 0x20) - 'a';
     return digit <= 9 ? digit : letter <= 5 ? letter + 10 : UINT32_MAX;
 }
 
-// Texts that are only looked up on rare paths stand one behind the other, each ended by NUL, and so is the list: that
-// costs no table of addresses. (Unaligned, or a compiler may put padding before it.) Text `index` of such a list.
-[[nodiscard, gnu::always_inline]] constexpr const char *text_at(const char *texts, size_t index) {
-    for (; index != 0; index--)
-        while (*texts++ != '\0') {}
-    return texts;
-}
-[[nodiscard]] consteval size_t text_count(const char *texts) {
-    size_t count = 0;
-    for (; *texts != '\0'; count++) texts = text_at(texts, 1);
-    return count;
-}
-[[nodiscard, gnu::cold]] constexpr Bytes bytes_of(const char *text) {
+// A text up to its NUL.
+[[nodiscard]] constexpr Bytes bytes_of(const char *text) {
     size_t size = 0;
     while (text[size] != '\0') size++;
     return {text, size};
 }
-// Whether `text` is the word that stands at `at`, up to `end`.
-[[nodiscard, gnu::cold, gnu::noinline]] bool is_word(const char *at, const char *text, char end) {
+// Whether the bytes from `at` up to `end` are `text`.
+[[nodiscard]] COLD bool is_word(const char *at, const char *text, char end) {
     while (*text != '\0')
         if (*text++ != *at++) return false;
     return *at == end;
 }
 
-// value / 10, by the multiplication that an optimising compiler would choose: it is too long for one that optimises
-// for size, and a division takes ten times as long.
-[[nodiscard, gnu::always_inline]] constexpr uint64_t tenth(uint64_t value) {
-    constexpr uint64_t reciprocal = 0xcccccccccccccccd;  // 2^67 / 10, rounded up: exact for every 64-bit value
+// value / 10 without a division, which takes ten times as long. Compilers that optimise for size choose the division.
+[[nodiscard]] INLINE constexpr uint64_t tenth(uint64_t value) {
+    constexpr uint64_t reciprocal = 0xcccccccccccccccd;  // 2^67 / 10, rounded up; exact for every 64-bit value
     return uint64_t((static_cast<unsigned __int128>(value) * reciprocal) >> 67);
 }
 
-// Writes the decimal digits of `value` in front of `end`; returns where they begin.
-[[gnu::hot, gnu::noinline]] char *put_digits(char *end, uint64_t value) {
+// Writes the decimal digits of `value` so that they end at `end`. Returns where they begin.
+HOT char *put_digits(char *end, uint64_t value) {
     do {
         const uint64_t rest = tenth(value);
         *--end = char('0' + (value - rest * 10));
@@ -874,108 +748,105 @@ template <Class kind> [[nodiscard, gnu::always_inline]] inline const char *skip(
 }
 constexpr size_t digits_limit = sizeof "18446744073709551615" - 1;
 
-// Copies `size` bytes in moves of a fixed size, the last of which overlaps. `rep movsb`, which compilers like for
-// such lengths when they optimise for size, takes longer to start than this takes to end.
-template <size_t size> [[gnu::always_inline]] inline void copy(char *to, const char *from) {
+// Copies `size` bytes in moves of a fixed size; the last one overlaps. Compilers that optimise for size choose
+// `rep movsb`, which takes longer to start than this takes to end.
+template <size_t size> INLINE void copy(char *to, const char *from) {
     constexpr size_t width = size >= 16 ? 16 : size >= 8 ? 8 : size >= 4 ? 4 : size >= 2 ? 2 : 1;
 #pragma GCC unroll 16
     for (size_t i = 0; i + width <= size; i += width) __builtin_memcpy(to + i, from + i, width);
     if constexpr (size % width != 0) __builtin_memcpy(to + size - width, from + size - width, width);
 }
 
-// Writes `text`; returns the end.
-template <size_t size> [[gnu::always_inline]] inline char *put(char *at, const char (&text)[size]) {
+// These write a text at `at` and return where it ends.
+template <size_t size> INLINE char *put(char *at, const char (&text)[size]) {
     copy<size - 1>(at, text);
     return at + (size - 1);
 }
-[[gnu::noinline]] char *put(char *at, Bytes text) {
+COLD char *put(char *at, Bytes text) {
     __builtin_memcpy(at, text.data, text.size);
     return at + text.size;
 }
-
-// Writes `text` up to its NUL, or text_limit bytes of it; returns the end.
-constexpr size_t text_limit = 255;
-[[gnu::cold, gnu::noinline]] char *put_text(char *at, const char *text) {
+constexpr size_t text_limit = 255;  // a longer one is cut
+COLD char *put_text(char *at, const char *text) {
     for (size_t i = 0; i < text_limit && text[i] != '\0'; i++) *at++ = text[i];
     return at;
 }
-
-// Writes `form`, in which each "$" stands for the text and each "#" for the number that comes next in the words.
-// Returns the end.
-[[gnu::cold, gnu::noinline]] char *compose(char *at, const char *form, Word a = unused(), Word b = unused(),
-                                           Word c = unused()) {
+// `form`, in which each "$" is replaced by the next word as a text, each "#" by the next word as a number.
+COLD char *compose(char *at, const char *form, Word a = 0, Word b = 0, Word c = 0) {
     const Word words[] = {a, b, c};
     const Word *word = words;
-    char digits[digits_limit + 1];
-    digits[digits_limit] = '\0';
     for (; *form != '\0'; form++) {
-        if (*form != '$' && *form != '#') {
+        if (*form == '$') {
+            at = put_text(at, reinterpret_cast<const char *>(word++->value));
+        } else if (*form == '#') {
+            char digits[digits_limit + 1];
+            digits[digits_limit] = '\0';
+            at = put_text(at, put_digits(digits + digits_limit, uint64_t(word++->value)));
+        } else {
             *at++ = *form;
-            continue;
         }
-        const long value = word++->value;
-        at = put_text(at, *form == '$' ? reinterpret_cast<const char *>(value)
-                                       : put_digits(digits + digits_limit, uint64_t(value)));
     }
     return at;
 }
 
-// An integer, taken piece by piece: ["-"] 1*DIGIT with white space around it, in the range of a signed 64-bit
-// integer. Packed, like all that a connection keeps.
+// An integer that is read piece by piece: ["-"] 1*DIGIT with white space around it, within 64 bits. Packed, like
+// everything that a connection keeps.
 struct [[gnu::packed]] Integer {
-    // The odd ones have a minus sign.
-    enum class State : uint8_t { start, minus, digits, negative_digits, end, negative_end, not_an_integer };
+    enum class State : uint8_t { start, minus, natural, negative, end, not_an_integer };
 
-    int64_t value;  // 0 if not an integer
-    State state;
+    int64_t value = 0;  // 0 unless it is an integer
+    State state = State::start;
 
-    [[gnu::hot, gnu::noinline]] void take(Bytes piece) {
+    HOT void take(Bytes piece) {
         for (const char *at = piece.data, *const end = at + piece.size; at != end; at++) {
-            const unsigned digit = unsigned(*at) - '0';
-            if (digit <= 9 && state <= State::negative_digits) [[likely]] {
-                state = State(uint8_t(state) | uint8_t(State::digits));
-                const bool is_negative = (uint8_t(state) & 1) != 0;
-                int64_t taken;
-                if (!__builtin_mul_overflow(value, 10, &taken) &&
-                    !__builtin_add_overflow(taken, is_negative ? -int64_t(digit) : int64_t(digit), &taken)) [[likely]] {
+            state = after(*at);
+            if (state == State::natural || state == State::negative) [[likely]] {
+                int64_t digit = *at - '0', taken;
+                if (state == State::negative) digit = -digit;
+                if (!__builtin_mul_overflow(value, 10, &taken) && !__builtin_add_overflow(taken, digit, &taken))
+                    [[likely]] {
                     value = taken;
                     continue;
                 }
                 state = State::not_an_integer;
-            } else {
-                state = behind_other(state, *at);
             }
             if (state == State::not_an_integer) value = 0;
         }
     }
 
 private:
-    // The state behind a byte that is no digit, or that is a digit where none may be.
-    [[nodiscard, gnu::hot, gnu::noinline]] static State behind_other(State state, char byte) {
+    [[nodiscard]] INLINE State after(char byte) const {
         using enum State;
+        if (unsigned(byte) - '0' <= 9) {
+            if (state == start || state == natural) return natural;
+            return state == minus || state == negative ? negative : not_an_integer;
+        }
         if (is_white(byte) || byte == '\r' || byte == '\n') {
-            if (state == minus) return not_an_integer;
-            return state == digits || state == negative_digits ? State(uint8_t(state) + 2) : state;
+            if (state == natural || state == negative) return end;
+            return state == minus ? not_an_integer : state;
         }
         return byte == '-' && state == start ? minus : not_an_integer;
     }
 };
 
 // ---- HTTP grammar ----------------------------------------------------------------------------------------------
-// From bytes to meaning (RFC 9112). Nothing here does I/O: the same bytes give the same answer however they were
-// split on arrival. A parser goes from left to right and stops at the first byte that is wrong, so a refusal does
-// not depend on what has arrived behind it either.
+// From bytes to meaning (RFC 9112). Nothing here does I/O, and the same bytes give the same answer however they were
+// split on arrival.
+//
+// A function that takes something reads from left to right and returns where it ended and how. At the first byte that
+// does not fit it says `stopped`, without asking whether that byte is wrong or has not arrived yet. Only conclude()
+// decides that.
 
-// From `connect` on, those that no route can have; `connect` itself is refused with its head.
 enum class Method : uint8_t { get, head, post, put, delete_, options, trace, patch, connect, unknown };
-alignas(1) constexpr char method_names[] = "GET\0HEAD\0POST\0PUT\0DELETE\0OPTIONS\0TRACE\0PATCH\0CONNECT\0";
+constexpr char method_names[][8] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "CONNECT"};
+constexpr size_t method_count = sizeof method_names / sizeof *method_names;
+static_assert(method_count == size_t(Method::unknown), "an enumerator of Method is the index of its name");
 
 enum class Status : uint8_t {
-    ok,                  // answered by a route; all others in one place
-    options,             // a 200 as well, whose content is its Allow field
-    method_not_allowed,  // the last one that has such a field
+    ok,
     bad_request,
     not_found,
+    method_not_allowed,
     request_timeout,
     content_too_large,
     uri_too_long,
@@ -984,34 +855,32 @@ enum class Status : uint8_t {
     internal_server_error,
     not_implemented,
     version_not_supported,
+    options,  // also a 200; its content is its Allow field
 };
-// The end of a status line, and the content of an error's response, for each status from `options` on.
-alignas(1) constexpr char status_texts[] = "200 OK\r\n\0"
-                                           "405 Method Not Allowed\r\n\0"
-                                           "400 Bad Request\r\n\0"
-                                           "404 Not Found\r\n\0"
-                                           "408 Request Timeout\r\n\0"
-                                           "413 Content Too Large\r\n\0"
-                                           "414 URI Too Long\r\n\0"
-                                           "417 Expectation Failed\r\n\0"
-                                           "431 Request Header Fields Too Large\r\n\0"
-                                           "500 Internal Server Error\r\n\0"
-                                           "501 Not Implemented\r\n\0"
-                                           "505 HTTP Version Not Supported\r\n\0";
 
-static_assert(text_count(method_names) == size_t(Method::unknown));
-static_assert(text_count(status_texts) == size_t(Status::version_not_supported));
+enum class Parse : uint8_t {
+    complete,
+    stopped,     // at a byte that does not fit
+    incomplete,  // the rest has not arrived
+    empty_line,  // before a request
+    refused,
+};
 
-// What a parser answers. From `refused` on, the distance to it is the status of the refusal. The parsers of a head's parts
-// answer `stopped` at the first byte that does not fit, and do not ask why: conclude() decides whether that byte is wrong,
-// has not arrived yet, or lies behind a limit. (As wide as a register, for a compiler takes care of the rest of one.)
-enum class Parse : size_t { complete, incomplete, stopped, empty_line, refused };
-constexpr Parse refuse(Status status) { return Parse(size_t(Parse::refused) + size_t(status)); }
-constexpr Status refusal(Parse parse) { return Status(size_t(parse) - size_t(Parse::refused)); }
+// What taking something has come to.
+struct [[nodiscard]] Taken {
+    const char *at;  // behind what was taken, or where it stopped
+    Parse parse;
+    Status status = Status::ok;  // if refused: why
+};
+constexpr Taken complete(const char *at) { return {at, Parse::complete}; }
+constexpr Taken stopped(const char *at) { return {at, Parse::stopped}; }
+// Complete, if `status` is ok; otherwise refused.
+constexpr Taken judged(const char *at, Status status) {
+    return {at, status == Status::ok ? Parse::complete : Parse::refused, status};
+}
 
-// How a request's content is delimited (RFC 9112 section 6.3). The values are those of the state that it begins in: see
-// Content.
-enum class Framing : uint8_t { no_content, content_length, chunked = 3 };
+// How a request's content is delimited (RFC 9112 section 6.3).
+enum class Framing : uint8_t { no_content, content_length, chunked };
 
 // What a request head says, as far as it matters here.
 struct Head {
@@ -1032,109 +901,97 @@ struct Head {
     Method method = Method::unknown;
     Framing framing = Framing::no_content;
     unsigned facts = 0;
-    uint32_t content_length = 0;      // no more than content_limit + 1, which stands for all that is larger
-    const char *target, *target_end;  // path and query; a space stands behind them
-    const char *stopped_line;         // where the line begins that parsing has stopped in
+    uint32_t content_length = 0;      // at most content_limit + 1, which stands for anything larger
+    const char *target, *target_end;  // path and query, with a space behind them
+    const char *stopped_line;         // where the line begins in which parsing stopped
 
     [[nodiscard]] constexpr bool says(unsigned any_of) const { return (facts & any_of) != 0; }
 };
 
-// How far a parser has come, and how that ended.
-struct Taken {
-    const char *at;
-    Parse parse;
-};
-
-// The text of `form`, up to the first `end` behind its first byte, but for the case of letters that are small there,
-// and with any digit for a "#".
-[[nodiscard, gnu::cold, gnu::noinline]] Taken take_form(const char *at, const char *form, char end) {
+// Takes the text of `form`, up to the first `end` after its first byte. A lower-case letter stands for both cases,
+// "#" for any digit.
+COLD Taken take_form(const char *at, const char *form, char end) {
     do {
         char byte = *at;
         if (*form >= 'a') byte |= 0x20;
-        if (*form == '#' ? uint8_t(byte - '0') > 9 : byte != *form) return {at, Parse::stopped};
+        if (*form == '#' ? uint8_t(byte - '0') > 9 : byte != *form) return stopped(at);
         at++;
     } while (*++form != end);
-    return {at, Parse::complete};
+    return complete(at);
 }
 
-// uri-host [ ":" port ] (RFC 9110 section 4.2.1, RFC 3986 section 3.2.2), which may be empty. What stands in brackets is
-// looked at byte by byte, not as an address: nothing here connects to it.
-[[nodiscard, gnu::cold, gnu::noinline]] Taken take_authority(const char *at) {
+// uri-host [ ":" port ] (RFC 9110 section 4.2.1, RFC 3986 section 3.2.2), possibly empty. An address in brackets is
+// checked byte by byte only: nothing here connects to it.
+COLD Taken take_authority(const char *at) {
     if (*at == '[') {
-        at = skip(Class::ip_literal, at + 1);
-        if (*at != ']' || at[-1] == '[') return {at, Parse::stopped};
+        at = skip<Class::ip_literal>(at + 1);
+        if (*at != ']' || at[-1] == '[') return stopped(at);
         at++;
     } else {
         for (; is(Class::host, *at) || *at == '%'; at++) {
             if (*at != '%') continue;  // else two digits follow (RFC 3986 section 2.1)
             for (int digit = 0; digit < 2; digit++)
-                if (!is(Class::hex_digit, *++at)) return {at, Parse::stopped};
+                if (!is(Class::hex_digit, *++at)) return stopped(at);
         }
     }
-    if (*at == ':') at = skip(Class::digit, at + 1);
-    return {at, Parse::complete};
+    if (*at == ':') at = skip<Class::digit>(at + 1);
+    return complete(at);
 }
 
-// A target in any form but origin-form (RFC 9112 section 3.2), up to its path. An authority that is the target's goes
-// before that of Host (section 3.2.2), but no route asks for either.
-[[nodiscard, gnu::cold]] Taken take_to_path(const char *at, Method method) {
-    if (*at == '*' && method == Method::options) {  // asterisk-form
-        if (at[1] == ' ') return {at, Parse::complete};
-        return {at + 1, Parse::stopped};
-    }
-    if (method != Method::connect) {  // it has authority-form, which is no more than that
+// A target that is not in origin-form (RFC 9112 section 3.2), up to its path. A route never asks for the authority,
+// so the rule that this one replaces Host (section 3.2.2) has no effect.
+Taken take_to_path(const char *at, Method method) {
+    if (*at == '*' && method == Method::options)  // asterisk-form
+        return at[1] == ' ' ? complete(at) : stopped(at + 1);
+    if (method != Method::connect) {  // CONNECT has authority-form: nothing before the authority
         const Taken http = take_form(at, "http", '\0');
         if (http.parse != Parse::complete) return http;
         const Taken scheme_end = take_form((*http.at | 0x20) == 's' ? http.at + 1 : http.at, "://", '\0');
         if (scheme_end.parse != Parse::complete) return scheme_end;
         at = scheme_end.at;
     }
-    if (*at == ':') return {at, Parse::stopped};
+    if (*at == ':') return stopped(at);
     const Taken authority = take_authority(at);
-    const bool has_host = authority.at != at;
     const char next = *authority.at;
-    if (authority.parse == Parse::complete && has_host && (next == '/' || next == '?' || next == ' ')) return authority;
-    return {authority.at, Parse::stopped};
+    const bool is_whole = authority.at != at && (next == '/' || next == '?' || next == ' ');
+    return is_whole ? authority : stopped(authority.at);
 }
 
 // method SP request-target SP HTTP-version CRLF (RFC 9112 section 3)
-[[nodiscard, gnu::cold, gnu::noinline]] Taken take_request_line(const char *line, Head &head) {
+COLD Taken take_request_line(const char *line, Head &head) {
     head.stopped_line = line;
-    const char *at = skip(Class::token, line);
-    const Bytes method{line, size_t(at - line)};
-    if (method.size == 0) {
-        // An empty line before the request (RFC 9112 section 2.2), half of one, or what is no method.
+    const char *at = skip<Class::token>(line);
+    const size_t method_size = size_t(at - line);
+    if (method_size == 0) {  // an empty line before a request (RFC 9112 section 2.2), half of one, or no method
         Taken empty = take_form(line, "\r\n", '\0');
         if (empty.parse == Parse::complete) empty.parse = Parse::empty_line;
         return empty;
     }
-    if (method.size > method_limit) return {line, refuse(Status::not_implemented)};  // RFC 9112 section 3
-    if (*at != ' ') return {at, Parse::stopped};
-    head.method = Method::get;
+    if (method_size > method_limit) return judged(line, Status::not_implemented);  // RFC 9112 section 3
+    if (*at != ' ') return stopped(at);
     head.facts |= Head::has_rare_request_line;
-    for (const char *name = method_names; *name != '\0' && !is_word(line, name, ' '); name = text_at(name, 1))
-        head.method = Method(uint8_t(head.method) + 1);
+    size_t index = 0;
+    while (index < method_count && !is_word(line, method_names[index], ' ')) index++;
+    head.method = Method(index);
 
-    Taken target{++at, Parse::complete};
+    Taken target = complete(++at);
     if (*at != '/') target = take_to_path(at, head.method);
     if (target.parse == Parse::complete) {
         head.target = target.at;
-        target.at = skip(Class::target, target.at);
+        target.at = skip<Class::target>(target.at);
         head.target_end = target.at;
     }
-    if (size_t(target.at - line) > request_line_limit) return {target.at, refuse(Status::uri_too_long)};
+    if (size_t(target.at - line) > request_line_limit) return judged(target.at, Status::uri_too_long);
     if (target.parse != Parse::complete) return target;
 
-    Taken version = take_form(target.at, " HTTP/#.#\r\n", '\0');  // section 2.3
-    if (version.parse == Parse::complete) {
-        if (version.at[-5] != '1') version.parse = refuse(Status::version_not_supported);
-        if (version.at[-3] == '0') head.facts |= Head::is_http_1_0;
-    }
-    return version;
+    const Taken version = take_form(target.at, " HTTP/#.#\r\n", '\0');  // section 2.3
+    if (version.parse != Parse::complete) return version;
+    if (version.at[-3] == '0') head.facts |= Head::is_http_1_0;
+    return judged(version.at, version.at[-5] == '1' ? Status::ok : Status::version_not_supported);
 }
 
-// The same, faster, for GET and POST, origin-form, and HTTP/1.1.
-[[nodiscard, gnu::always_inline]] inline Taken take_common_request_line(const char *line, Head &head) {
+// The same, faster, for GET and POST in origin-form with HTTP/1.1.
+INLINE Taken take_common_request_line(const char *line, Head &head) {
     head.method = Method::get;
     const char *target = line + 4;
     if (!stands_at(line, "GET ")) {
@@ -1146,172 +1003,144 @@ struct Taken {
     head.target = target;
     head.target_end = at;
     if (*target == '/' && stands_at(at, " HTTP/1.1\r\n") && at <= line + request_line_limit) [[likely]]
-        return {at + 11, Parse::complete};
+        return complete(at + 11);
     return take_request_line(line, head);
 }
 
-// The fields that say something about the message's framing or the connection, as lines that are nearly always all
-// there is of them. But for Content-Length they are lists: the transfer codings in the order in which they were applied
-// (RFC 9112 section 6.1), the expectations (RFC 9110 section 10.1.1), and the options of the connection (RFC 9110
-// section 7.6.1).
+// Lists that say something about the message's framing or the connection: the transfer codings in the order in which
+// they were applied (RFC 9112 section 6.1), the options of the connection (RFC 9110 section 7.6.1), the expectations
+// (RFC 9110 section 10.1.1). Here as the lines that are nearly always sent, in the order in which they are tried.
 struct KnownLine {
-    uint8_t facts;  // what the line says
-    uint8_t other;  // what a line of that name says with any other element
-    Bytes text;     // up to a number or CRLF
+    char text[28];  // up to CRLF, in lower case, with a space in front of the one element
+    uint8_t size;
+    uint8_t facts;           // what the line says
+    uint8_t facts_of_other;  // what a line with this name says if it has any other element
 };
-constexpr Bytes content_length_text = "content-length:"_b;
-// In the order in which they are tried.
-constexpr KnownLine known_line_rows[] = {
-    {Head::has_transfer_encoding | Head::is_chunked, Head::has_transfer_encoding | Head::has_other_coding,
-     "transfer-encoding: chunked"_b},
-    {0, 0, content_length_text},
-    {Head::keeps_alive, 0, "connection: keep-alive"_b},
-    {Head::closes, 0, "connection: close"_b},
-    {Head::expects_continue, Head::expects_other, "expect: 100-continue"_b},
+constexpr KnownLine known_lines[] = {
+    {"transfer-encoding: chunked", 26, Head::has_transfer_encoding | Head::is_chunked,
+     Head::has_transfer_encoding | Head::has_other_coding},
+    {"connection: keep-alive", 22, Head::keeps_alive, 0},
+    {"connection: close", 17, Head::closes, 0},
+    {"expect: 100-continue", 20, Head::expects_continue, Head::expects_other},
 };
 consteval bool known_lines_are_sound() {
-    for (const KnownLine &line : known_line_rows)
-        if (line.text.size < 8 || (line.text.size == content_length_text.size) != (line.text == content_length_text))
-            return false;
+    for (const KnownLine &line : known_lines)
+        if (line.size < 8 || line.size != bytes_of(line.text).size) return false;
     return true;
 }
-static_assert(known_lines_are_sound(), "a line fills a word, and Content-Length is known by its size");
-// The same, one behind the other: size, facts, other, text and NUL; 0 behind the last.
-consteval size_t known_lines_size() {
-    size_t size = 1;
-    for (const KnownLine &line : known_line_rows) size += 3 + line.text.size + 1;
-    return size;
-}
-constexpr auto known_lines = [] {
-    struct {
-        uint8_t bytes[known_lines_size()];
-    } lines{};
-    uint8_t *at = lines.bytes;
-    for (const KnownLine &line : known_line_rows) {
-        *at++ = uint8_t(line.text.size);
-        *at++ = line.facts;
-        *at++ = line.other;
-        for (size_t i = 0; i < line.text.size; i++) *at++ = uint8_t(line.text.data[i]);
-        at++;
-    }
-    return lines;
-}();
+static_assert(known_lines_are_sound());
+constexpr char content_length_name[] = "content-length:";
 
-// What the value of a line of KnownLine says: a list (RFC 9110 section 5.6.1), which may have empty elements, and may go
-// on in another line. It begins at `at` and ends with CR.
-[[nodiscard, gnu::cold, gnu::noinline]] Parse read_list(const char *at, const uint8_t *line, const char *element_text,
-                                                        Head &head) {
-    head.facts |= line[1] & Head::has_transfer_encoding;
+// Reads a field value that is a list (RFC 9110 section 5.6.1) from `at` to its CR. It may have empty elements, and
+// may go on in another line. `element` is where the element begins in the text of `line`.
+COLD Status read_list(const char *at, const KnownLine &line, const char *element, Head &head) {
+    head.facts |= line.facts & Head::has_transfer_encoding;
     for (;;) {
-        at = skip(Class::white, at);
+        at = skip<Class::white>(at);
         if (*at == ',') {
             at++;
             continue;
         }
-        if (*at == '\r') return Parse::complete;
-        if (head.says(line[1] & Head::is_chunked)) return refuse(Status::bad_request);  // chunked twice, or not last
-        const Taken element = take_form(at, element_text, '\0');
-        uint8_t facts = element.parse == Parse::complete ? line[1] : line[2];
-        for (at = skip(Class::white, element.at); *at != ',' && *at != '\r'; at++) facts = line[2];
+        if (*at == '\r') return Status::ok;
+        if (head.says(line.facts & Head::is_chunked)) return Status::bad_request;  // chunked twice, or not last
+        const Taken taken = take_form(at, element, '\0');
+        uint8_t facts = taken.parse == Parse::complete ? line.facts : line.facts_of_other;
+        for (at = skip<Class::white>(taken.at); *at != ',' && *at != '\r'; at++) facts = line.facts_of_other;
         head.facts |= facts;
     }
 }
 
 // Content-Length = 1*DIGIT (RFC 9110 section 8.6). A list, even of equal values, is a smuggling attempt.
-[[nodiscard, gnu::cold, gnu::noinline]] Parse read_content_length(const char *at, const char *end, Head &head) {
+Status read_content_length(const char *at, const char *end, Head &head) {
     int64_t number = 0;
-    const char *const begin = at = skip(Class::white, at);
+    const char *const begin = at = skip<Class::white>(at);
     for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++)
         if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, int64_t(digit), &number))
             break;
-    if (at == begin || skip(Class::white, at) != end || head.says(Head::has_content_length))
-        return refuse(Status::bad_request);
+    if (at == begin || skip<Class::white>(at) != end || head.says(Head::has_content_length)) return Status::bad_request;
     head.facts |= Head::has_content_length;
     head.content_length = number > content_limit ? content_limit + 1 : uint32_t(number);
-    return Parse::complete;
+    return Status::ok;
 }
 
-[[nodiscard, gnu::cold, gnu::noinline]] Parse read_host(const char *at, const char *end, Head &head) {
-    const Taken host = take_authority(skip(Class::white, at));
-    if (host.parse != Parse::complete || skip(Class::white, host.at) != end || head.says(Head::has_host))
-        return refuse(Status::bad_request);
+Status read_host(const char *at, const char *end, Head &head) {
+    const Taken host = take_authority(skip<Class::white>(at));
+    if (host.parse != Parse::complete || skip<Class::white>(host.at) != end || head.says(Head::has_host))
+        return Status::bad_request;
     head.facts |= Head::has_host;
-    return Parse::complete;
+    return Status::ok;
 }
 
-// A field line of any form, through its CRLF. Its value is taken as bytes first, and read when all of it is there: so
-// each line is read once, however many pieces it comes in.
-[[nodiscard, gnu::cold, gnu::noinline]] Taken take_field_line(const char *name, Head &head) {
-    const char *const colon = skip(Class::token, name);
-    if (colon == name || *colon != ':') return {colon, Parse::stopped};
+// Any field line, with its CRLF. Its value is read once all of it is there, so a line is read once however it was
+// split.
+COLD Taken take_field_line(const char *name, Head &head) {
+    const char *const colon = skip<Class::token>(name);
+    if (colon == name || *colon != ':') return stopped(colon);
     const char *const end = skip_field_value(colon + 1);
-    if (*end != '\r') return {end, Parse::stopped};
-    if (end[1] != '\n') return {end + 1, Parse::stopped};
-    Taken taken{end + 2, Parse::complete};
-    if (take_form(name, "host:", '\0').parse == Parse::complete) {
-        taken.parse = read_host(colon + 1, end, head);
-    } else {
-        for (const uint8_t *line = known_lines.bytes; *line != 0; line += 3 + *line + 1) {
-            const char *const text = reinterpret_cast<const char *>(line + 3);
-            const bool is_content_length = *line == content_length_text.size;
-            if (take_form(name, text, is_content_length ? '\0' : ' ').parse != Parse::complete) continue;
-            taken.parse = is_content_length ? read_content_length(colon + 1, end, head)
-                                            : read_list(colon + 1, line, text + (colon - name) + 2, head);
-        }
-    }
-    return taken;
+    if (*end != '\r') return stopped(end);
+    if (end[1] != '\n') return stopped(end + 1);
+    const auto has_name = [name](const char *text, char text_end) {
+        return take_form(name, text, text_end).parse == Parse::complete;
+    };
+    Status status = Status::ok;
+    if (has_name("host:", '\0')) status = read_host(colon + 1, end, head);
+    if (has_name(content_length_name, '\0')) status = read_content_length(colon + 1, end, head);
+    for (const KnownLine &line : known_lines)
+        if (status == Status::ok && has_name(line.text, ' '))
+            status = read_list(colon + 1, line, line.text + (colon - name) + 2, head);
+    return judged(end + 2, status);
 }
 
-// The same, faster, for a line that stands as in KnownLine and says nothing for the second time, and for a
-// Content-Length of up to 18 digits. Any other one that begins like these gets here, too.
-[[nodiscard, gnu::hot, gnu::noinline]] Taken take_known_line(const char *name, Head &head) {
-    for (const uint8_t *line = known_lines.bytes; *line != 0; line += 3 + *line + 1) {
-        if (!stands_ignoring_case(name, reinterpret_cast<const char *>(line + 3), *line)) continue;
-        const char *end = name + *line;
-        uint8_t facts = line[1];
-        if (*line == content_length_text.size) {
-            if (head.says(Head::has_content_length)) break;
-            if (*end == ' ') end++;
-            const char *const begin = end;
-            uint64_t number = 0;
-            for (unsigned digit; (digit = unsigned(*end) - '0') <= 9 && end < begin + 18; end++)
-                number = number * 10 + digit;
-            if (end == begin || !stands_at(end, "\r\n")) break;
-            head.facts |= Head::has_content_length;
-            head.content_length = number > content_limit ? content_limit + 1 : uint32_t(number);
-            return {end + 2, Parse::complete};
-        }
-        if (!stands_at(end, "\r\n") || head.says(facts)) break;
-        head.facts |= facts;
-        return {end + 2, Parse::complete};
+// The same, faster, for a Content-Length of up to 18 digits and for the known lines, if they say nothing a second time.
+HOT Taken take_known_line(const char *name, Head &head) {
+    constexpr size_t name_size = sizeof content_length_name - 1;
+    if (stands_ignoring_case(name, content_length_name, name_size)) {
+        const char *const digits = name + name_size + (name[name_size] == ' ');
+        const char *end = digits;
+        uint64_t number = 0;
+        for (unsigned digit; (digit = unsigned(*end) - '0') <= 9 && end < digits + 18; end++)
+            number = number * 10 + digit;
+        if (end == digits || !stands_at(end, "\r\n") || head.says(Head::has_content_length))
+            return take_field_line(name, head);
+        head.facts |= Head::has_content_length;
+        head.content_length = number > content_limit ? content_limit + 1 : uint32_t(number);
+        return complete(end + 2);
+    }
+    for (const KnownLine &line : known_lines) {
+        if (!stands_ignoring_case(name, line.text, line.size)) continue;
+        if (!stands_at(name + line.size, "\r\n") || head.says(line.facts)) break;
+        head.facts |= line.facts;
+        return complete(name + line.size + 2);
     }
     return take_field_line(name, head);
 }
 
-// Host as it nearly always stands: one space, a name or an IPv4 address, perhaps a port. Returns where it ends, which
-// is behind its CRLF, or `name` if it is anything else.
-[[nodiscard, gnu::always_inline]] inline const char *skip_common_host(const char *name, const Head &head) {
+// Where a Host line ends that is written as nearly all are: one space or none, a name or an IPv4 address, perhaps a
+// port. nullptr if it is anything else.
+[[nodiscard]] INLINE const char *end_of_common_host(const char *name, const Head &head) {
     const char *at = name + 5;
     if (*at == ' ') at++;
     at = skip<Class::host>(at);
     if (*at == ':') at = skip<Class::digit>(at + 1);
-    return stands_at(at, "\r\n") && !head.says(Head::has_host) ? at + 2 : name;
+    return stands_at(at, "\r\n") && !head.says(Head::has_host) ? at + 2 : nullptr;
 }
 
-// field-name ":" OWS field-value OWS CRLF (RFC 9112 section 5), as often as there are, and the empty line.
-[[nodiscard, gnu::always_inline]] inline Taken take_field_lines(const char *at, Head &head) {
+// field-name ":" OWS field-value OWS CRLF (RFC 9112 section 5), any number of times, and the empty line.
+INLINE Taken take_field_lines(const char *at, Head &head) {
     for (;;) {
-        if (stands_at(at, "\r\n")) return {at + 2, Parse::complete};
+        if (stands_at(at, "\r\n")) return complete(at + 2);
         const char *const name = at;
-        // How the names begin that matter here.
+        // The first letters of the names that matter here.
         constexpr uint32_t letters = 1 << 'h' % 32 | 1 << 'c' % 32 | 1 << 't' % 32 | 1 << 'e' % 32;
         const uint32_t begin = load<uint32_t>(at);
-        Taken taken;
+        Taken taken = stopped(at);
         if ((letters >> begin % 32 & 1) != 0) [[unlikely]] {
-            if ((begin | 0x20202020) == load<uint32_t>("host") && at[4] == ':') at = skip_common_host(name, head);
-            if (at != name) {
-                head.facts |= Head::has_host;
-                continue;
+            if ((begin | 0x20202020) == load<uint32_t>("host") && at[4] == ':') {
+                if (const char *const end = end_of_common_host(name, head); end != nullptr) [[likely]] {
+                    head.facts |= Head::has_host;
+                    at = end;
+                    continue;
+                }
             }
             taken = take_known_line(name, head);
             at = taken.at;
@@ -1325,80 +1154,81 @@ constexpr auto known_lines = [] {
                     continue;
                 }
             }
-            taken = *name == '\r' ? Taken{name + 1, Parse::stopped} : take_field_line(name, head);
+            taken = *name == '\r' ? stopped(name + 1) : take_field_line(name, head);
         }
         head.stopped_line = name;
         return taken;
     }
 }
 
-// The one place that decides where a request ends (RFC 9112 section 6.3). It prefers refusing to guessing: whatever
-// two implementations could read differently is what request smuggling is made of.
-[[nodiscard]] constexpr Parse decide_framing(Head &head) {
-    if (head.method == Method::connect) return refuse(Status::not_implemented);  // its content may be a tunnel's bytes
+// Decides where a request ends (RFC 9112 section 6.3), in this one place. It refuses rather than guesses: what two
+// programs could read differently is what request smuggling is made of.
+[[nodiscard]] constexpr Status decide_framing(Head &head) {
+    if (head.method == Method::connect) return Status::not_implemented;  // the content may be a tunnel's bytes
     if (head.says(Head::has_transfer_encoding)) {
         head.framing = Framing::chunked;
         if (!head.says(Head::is_chunked) || head.says(Head::has_content_length | Head::is_http_1_0))
-            return refuse(Status::bad_request);
-        if (head.says(Head::has_other_coding)) return refuse(Status::not_implemented);
+            return Status::bad_request;
+        if (head.says(Head::has_other_coding)) return Status::not_implemented;
     } else if (head.content_length != 0) {
         head.framing = Framing::content_length;
-        if (head.content_length > content_limit) return refuse(Status::content_too_large);
+        if (head.content_length > content_limit) return Status::content_too_large;
     }
-    return Parse::complete;
+    return Status::ok;
 }
 
-// Says of a head that begins at `begin`, whose bytes end at `end` and whose parsing has stopped, why: the rest has not
-// arrived yet, a byte is wrong, or it is too long. Of two reasons that comes first whose byte comes first, so it does not
-// matter what else has arrived.
-[[nodiscard, gnu::cold, gnu::noinline]] Parse conclude(const char *begin, const char *end, Taken taken) {
-    if (taken.parse == refuse(Status::uri_too_long)) return taken.parse;
-    if (size_t(taken.at - begin) > head_limit) return refuse(Status::fields_too_large);
-    if (taken.parse != Parse::stopped) return taken.parse;
-    return taken.at == end ? Parse::incomplete : refuse(Status::bad_request);
+// Turns "stopped here" into a verdict: incomplete, malformed or too long. The head is `input`, from its first byte to
+// the last one that has arrived. Whatever is wrong first decides, so that the verdict does not depend on how much has
+// arrived.
+COLD Taken conclude(Cursor input, Taken taken) {
+    if (taken.status == Status::uri_too_long) return taken;
+    if (size_t(taken.at - input.at) > head_limit) return judged(taken.at, Status::fields_too_large);
+    if (taken.parse != Parse::stopped) return taken;
+    if (taken.at == input.end) return {input.at, Parse::incomplete};
+    return judged(taken.at, Status::bad_request);
 }
 
-// The request head at `cursor`. If it is incomplete, the answer is its start; an empty line before it is taken alone.
-[[nodiscard, gnu::always_inline]] inline Taken take_head(Cursor cursor, Head &head) {
-    Taken taken = take_common_request_line(cursor.at, head);
+// The request head at the beginning of `input`. One that is incomplete ends where it begins. An empty line before it is
+// taken alone.
+INLINE Taken take_head(Cursor input, Head &head) {
+    Taken taken = take_common_request_line(input.at, head);
     if (taken.parse == Parse::complete) [[likely]]
         taken = take_field_lines(taken.at, head);
-    // (The limit may lie behind the input buffer, but still in the worker.)
-    if (taken.parse != Parse::complete || taken.at > cursor.at + head_limit) [[unlikely]] {
-        taken.parse = conclude(cursor.at, cursor.end, taken);
-        if (taken.parse == Parse::incomplete) taken.at = cursor.at;
-    } else if ((head.facts & ~Head::keeps_alive) != Head::has_host) [[unlikely]] {  // RFC 9112 section 3.2
-        taken.parse =
-            head.says(Head::has_host | Head::is_http_1_0) ? decide_framing(head) : refuse(Status::bad_request);
-    }
-    return taken;
+    // (The limit may lie beyond the input buffer, but within the worker.)
+    if (taken.parse != Parse::complete || taken.at > input.at + head_limit) [[unlikely]]
+        return conclude(input, taken);
+    if ((head.facts & ~Head::keeps_alive) == Head::has_host) [[likely]]
+        return taken;
+    if (!head.says(Head::has_host | Head::is_http_1_0))
+        return judged(taken.at, Status::bad_request);  // RFC 9112 section 3.2
+    return judged(taken.at, decide_framing(head));
 }
 
-// Goes on with a head at `cursor` that was incomplete, in the line in which parsing stopped then. Returns whether it
-// still is.
-[[nodiscard, gnu::cold, gnu::noinline]] bool is_still_incomplete(Cursor cursor, Head &head) {
-    Taken taken{head.stopped_line, Parse::complete};
-    if (head.stopped_line == cursor.at) {
+// Goes on with a head that was incomplete, from the line in which parsing stopped. Returns whether it still is.
+COLD bool is_still_incomplete(Cursor input, Head &head) {
+    Taken taken = complete(head.stopped_line);
+    if (head.stopped_line == input.at) {
         head.facts = 0;
-        taken = take_request_line(cursor.at, head);
+        taken = take_request_line(input.at, head);
     }
     if (taken.parse == Parse::complete) taken = take_field_lines(taken.at, head);
-    return conclude(cursor.at, cursor.end, taken) == Parse::incomplete;
+    return conclude(input, taken).parse == Parse::incomplete;
 }
 
-// Where a connection stands inside a request's content. Nothing of the content itself is kept.
+// Where a connection stands inside a request's content, of which nothing is kept.
 struct [[gnu::packed]] Content {
+    // The order carries meaning twice: see is_overhead() and first_steps.
     enum class State : uint8_t {
         none,        // between requests: a head comes next
         length,      // content with a Content-Length
         data,        // chunk-data
-        size_start,  // from here on what stands around it
+        size_start,  // from here on: what surrounds chunk-data
         size,
         line_lf,
         data_cr,
         data_lf,
         end_lf,
-        extension_gap,  // from here on every byte counts as overhead
+        extension_gap,  // from here on: chunk extensions
         extension_start,
         extension_name,
         extension_name_gap,
@@ -1407,28 +1237,28 @@ struct [[gnu::packed]] Content {
         quoted,
         quoted_escape,
         quoted_end,
-        trailer_start,
+        trailer_start,  // from here on: trailer fields
         trailer_name,
         trailer_value,
         trailer_lf,
     };
 
     State state;
-    uint32_t left;      // of the content or of the chunk
-    uint32_t budget;    // of what further chunks may bring
-    uint16_t overhead;  // what chunk extensions, later trailers may still have
-};
-static_assert(extension_limit <= UINT16_MAX && trailer_limit <= UINT16_MAX);
+    uint32_t left;           // of the content or the chunk
+    uint32_t budget;         // for further chunks
+    uint16_t overhead_left;  // for chunk extensions, later for trailer fields
 
-static_assert(Content::State(Framing::content_length) == Content::State::length &&
-              Content::State(Framing::chunked) == Content::State::size_start);
+    [[nodiscard]] constexpr bool is_between_requests() const { return state == State::none; }
+};
 
 [[nodiscard]] constexpr Content begin_content(const Head &head) {
-    return {Content::State(head.framing), head.content_length, content_limit, extension_limit};
+    const bool is_chunked = head.framing == Framing::chunked;
+    return {is_chunked ? Content::State::size_start : Content::State::length, head.content_length, content_limit,
+            extension_limit};
 }
 
-// What may stand around the chunks' data (RFC 9112 section 7.1): in the state `from`, a byte that matches leads to the
-// state `to`. The first step that matches counts; a byte that matches none is refused.
+// What may surround chunk-data (RFC 9112 section 7.1): in the state `from`, a byte that matches leads to the state
+// `to`. The first step that matches counts. A byte that matches none is refused.
 struct ChunkStep {
     Content::State from;
     uint8_t match;  // a byte, or 0x80 and a class
@@ -1442,7 +1272,7 @@ constexpr ChunkStep chunk_steps[] = {
     {At::size, '\r', At::line_lf},
     {At::size, ';', At::extension_start},
     {At::size, any(Class::white), At::extension_gap},
-    {At::line_lf, '\n', At::data},  // or trailer_start, behind the last chunk
+    {At::line_lf, '\n', At::data},  // or trailer_start, after the last chunk
     {At::data_cr, '\r', At::data_lf},
     {At::data_lf, '\n', At::size_start},
     {At::end_lf, '\n', At::none},
@@ -1481,10 +1311,9 @@ constexpr ChunkStep chunk_steps[] = {
     {At::trailer_lf, '\n', At::trailer_start},
     {At::none, 0, At::none},  // the end
 };
-
 constexpr size_t chunk_step_count = sizeof chunk_steps / sizeof *chunk_steps;
 
-// Where each state's steps begin.
+// Where the steps of each state begin.
 struct FirstSteps {
     uint8_t of[size_t(At::trailer_lf) + 1];
 };
@@ -1500,41 +1329,41 @@ consteval bool chunk_steps_are_in_order() {
 }
 static_assert(chunk_steps_are_in_order(), "the steps of a state stand together");
 
-// The byte `at`, of what stands around the chunks' data. Complete means that it was right, not that the content is.
-[[nodiscard, gnu::cold, gnu::noinline]] Parse take_chunk_byte(Content &content, const char *at) {
-    const Content::State from = content.state;
+constexpr bool is_trailer(At state) { return state >= At::trailer_start; }
+constexpr bool is_overhead(At state) { return state >= At::extension_gap; }  // counts against overhead_left
+static_assert(is_overhead(At::quoted_end) && is_overhead(At::trailer_lf) && !is_overhead(At::end_lf));
+
+// Takes the byte at `at`, which surrounds chunk-data. Complete means that the byte is right, not that the content is.
+COLD Taken take_chunk_byte(const char *at, Content &content) {
+    const At from = content.state;
     const ChunkStep *step = chunk_steps + first_steps.of[size_t(from)];
     const auto matches = [at](uint8_t match) {
         return match < 0x80 ? *at == char(match) : is(Class(match & 0x7f), *at);
     };
     while (step->from == from && !matches(step->match)) step++;
-    if (step->from != from) return refuse(Status::bad_request);
+    if (step->from != from) return judged(at, Status::bad_request);
     content.state = step->to;
-    bool is_overhead = content.state >= At::extension_gap;
-    if (content.state == At::size) {
+    bool counts = is_overhead(step->to);
+    if (step->to == At::size) {
         content.left = content.left * 16 + hex_value(*at);
-        if (content.left > content.budget) return refuse(Status::content_too_large);
-        is_overhead = content.left == 0 && from != At::size_start;  // leading zeros have no other bound
+        if (content.left > content.budget) return judged(at, Status::content_too_large);
+        counts = content.left == 0 && from != At::size_start;  // leading zeros have no other limit
     }
-    if (is_overhead) {
-        if (content.overhead == 0)
-            return content.state >= At::trailer_start ? refuse(Status::fields_too_large)
-                                                      : refuse(Status::content_too_large);
-        content.overhead--;
-    }
-    if (content.state == At::data) {
+    if (counts && content.overhead_left-- == 0)
+        return judged(at, is_trailer(step->to) ? Status::fields_too_large : Status::content_too_large);
+    if (step->to == At::data) {
         content.budget -= content.left;
-        if (content.left == 0) {
+        if (content.left == 0) {  // the last chunk
             content.state = At::trailer_start;
-            content.overhead = trailer_limit;
+            content.overhead_left = trailer_limit;
         }
     }
-    return Parse::complete;
+    return complete(at + 1);
 }
 
-// The same for what nearly always stands there, if it has arrived whole: the line end behind a chunk, a size without
-// leading zeros and extensions. Returns `at` if it is anything else.
-[[nodiscard, gnu::always_inline]] inline const char *skip_common_chunk_bytes(Content &content, const char *at) {
+// Skips what nearly always surrounds chunk-data, if it has arrived whole: the line end behind a chunk, and a size
+// without leading zeros and extensions. Returns `at` if it is anything else.
+[[nodiscard]] INLINE const char *skip_common_chunk_bytes(const char *at, Content &content) {
     if (content.state == At::data_cr && stands_at(at, "\r\n")) {
         content.state = At::size_start;
         at += 2;
@@ -1553,116 +1382,130 @@ static_assert(chunk_steps_are_in_order(), "the steps of a state stand together")
     return end + 2;
 }
 
-// Moves `cursor` through the content and hands its pieces to `take_piece` as they come by.
-template <typename TakePiece>
-[[nodiscard, gnu::always_inline]] inline Parse take_content(Cursor &cursor, Content &content, TakePiece take_piece) {
-    while (cursor.at != cursor.end) {
-        if (content.state == Content::State::length || content.state == Content::State::data) {
-            const size_t size = cursor.left() < content.left ? cursor.left() : content.left;
-            take_piece(Bytes{cursor.at, size});
-            cursor.at += size;
+// Takes content, or what has arrived of it, and hands its pieces to `take_piece` as they come by.
+template <typename TakePiece> INLINE Taken take_content(Cursor input, Content &content, TakePiece take_piece) {
+    while (input.at != input.end) {
+        if (content.state == At::length || content.state == At::data) {
+            const size_t size = input.left() < content.left ? input.left() : content.left;
+            take_piece(Bytes{input.at, size});
+            input.at += size;
             content.left -= uint32_t(size);
-            if (content.left != 0) return Parse::incomplete;
-            if (content.state == Content::State::data) {
-                content.state = Content::State::data_cr;
-                if (!stands_at(cursor.at, "\r\n0\r\n\r\n")) continue;  // it is not the last one, or that is not here
-                cursor.at += 7;
+            if (content.left != 0) break;
+            if (content.state == At::data) {
+                content.state = At::data_cr;
+                if (!stands_at(input.at, "\r\n0\r\n\r\n"))
+                    continue;  // another chunk follows, or the end is not here yet
+                input.at += 7;
             }
-            content.state = Content::State::none;
-            return Parse::complete;
+            content.state = At::none;
+            return complete(input.at);
         }
-        if (const char *const at = skip_common_chunk_bytes(content, cursor.at); at != cursor.at) [[likely]] {
-            cursor.at = at;
+        if (const char *const at = skip_common_chunk_bytes(input.at, content); at != input.at) [[likely]] {
+            input.at = at;
         } else {
-            const Parse parse = take_chunk_byte(content, cursor.at);
-            if (parse != Parse::complete) return parse;
-            cursor.at++;
+            const Taken taken = take_chunk_byte(input.at, content);
+            if (taken.parse != Parse::complete) return taken;
+            input.at = taken.at;
         }
-        if (content.state == Content::State::none) return Parse::complete;
+        if (content.state == At::none) return complete(input.at);
     }
-    return Parse::incomplete;
+    return {input.at, Parse::incomplete};
 }
 
-// ---- Routes ----------------------------------------------------------------------------------------------------
-// What is served. A new endpoint is one function that answers and one row in `routes`. A route that reads the query,
-// the content or the rest of a path has a function for each, too: they come by once, nothing of them is stored, and
-// what matters of them goes into the Exchange.
+// ---- Answers ---------------------------------------------------------------------------------------------------
+// Status lines, field lines and content. Responses are composed one after the other in the worker's output buffer;
+// they are sent together. The caller makes sure that there is room for one more.
 
-// A request on its way to its answer: all that is remembered of it once its head has gone by.
-struct [[gnu::packed]] Exchange {
-    enum class Persistence : uint8_t {
-        keep,        // HTTP/1.1: goes without saying
-        keep_alive,  // HTTP/1.0 that asked for it: has to be told
-        close,
-    };
-
-    // How it is answered: all bits are 0 for what nearly every request gets.
-    struct Manner {
-        Status status : 4;  // not ok: answered with this and not by the route
-        Persistence persistence : 3;
-        bool is_head : 1;  // answered without content
-    };
-
-    uint64_t sum;     // the route's own: integers of the query, in two's complement
-    Integer integer;  // the route's own: the one in the content
-    uint8_t route;    // index in `routes`; where the status is not ok, of any row that has the path
-    Manner manner;
-
-    // Whether the answer is the route's, as it composes it, and the connection goes on.
-    [[nodiscard, gnu::always_inline]] constexpr bool is_plain() const {
-        return __builtin_bit_cast(uint8_t, manner) == 0;
-    }
+// The content of errors, and after "HTTP/1.1 " the status lines.
+constexpr char status_texts[][36] = {
+    "200 OK",
+    "400 Bad Request",
+    "404 Not Found",
+    "405 Method Not Allowed",
+    "408 Request Timeout",
+    "413 Content Too Large",
+    "414 URI Too Long",
+    "417 Expectation Failed",
+    "431 Request Header Fields Too Large",
+    "500 Internal Server Error",
+    "501 Not Implemented",
+    "505 HTTP Version Not Supported",
+    "200 OK",
 };
+static_assert(sizeof status_texts / sizeof *status_texts == size_t(Status::options) + 1,
+              "an enumerator of Status is the index of its text");
 
-// An Allow field line with every method there is.
-constexpr size_t allow_size_limit = sizeof "Allow: \r\n" + sizeof method_names * 2;
-constexpr size_t head_size_limit =
-    sizeof "HTTP/1.1 431 Request Header Fields Too Large\r\nServer: mote\r\nContent-Type: text/plain\r\n"
-           "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nConnection: keep-alive\r\n"
-           "Content-Length: 18446744073709551615\r\n\r\n" +
-    allow_size_limit;
-static_assert(head_size_limit + answer_content_limit <= answer_limit, "answer_limit must leave room for a head");
-
-// How every answer begins that is a 200, up to the size of its content; the others have but another status line. A
-// worker keeps it with the Date of the second (see run_clock).
-constexpr size_t status_line_size = sizeof "HTTP/1.1 200 OK\r\n" - 1;
-alignas(1) constexpr char head_form[] = "HTTP/1.1 200 OK\r\n"
-                                        "Server: mote\r\n"
-                                        "Content-Type: text/plain\r\n"
-                                        "Date: Thu, 00 Jan 1970 00:00:00 GMT\r\n"
-                                        "Content-Length: ";
+// Every answer of a route begins like this, up to the size of its content. The Date is that of the current second.
+constexpr char head_form[] = "HTTP/1.1 200 OK\r\n"
+                             "Server: mote\r\n"
+                             "Content-Type: text/plain\r\n"
+                             "Date: Thu, 00 Jan 1970 00:00:00 GMT\r\n"
+                             "Content-Length: ";
 constexpr size_t head_size = sizeof head_form - 1;
+constexpr size_t status_line_size = sizeof "HTTP/1.1 200 OK\r\n" - 1;
+constexpr size_t date_place = sizeof "HTTP/1.1 200 OK\r\nServer: mote\r\nContent-Type: text/plain\r\nDate: " - 1;
+constexpr size_t date_size = sizeof "Thu, 01 Jan 1970 00:00:00 GMT" - 1;
 
-// What a worker counts, from its start on.
+// Each name with the byte that follows it in a Date, for one move of four bytes. 1 January 1970 was a Thursday. The
+// year begins with March here, so that a leap day is the last day of its year.
+constexpr char weekdays[] = "Thu,Fri,Sat,Sun,Mon,Tue,Wed,";
+constexpr char months[] = "Mar Apr May Jun Jul Aug Sep Oct Nov Dec Jan Feb ";
+static_assert(head_form[date_place] == weekdays[0] && head_form[date_place + date_size] == '\r');
+
+// Writes head_form with the Date (RFC 9110 section 5.6.7) of a moment in seconds since 1970.
+void put_head(char *at, uint64_t now) {
+    __builtin_memcpy(at, head_form, head_size);
+    at += date_place;
+    for (size_t place = 25; place > 16; place -= 3) {  // seconds, minutes, hours
+        const uint64_t limit = place == 19 ? 24 : 60;
+        put_digits(at + place, now % limit);
+        now /= limit;
+    }
+    const uint32_t days = uint32_t(now);
+    copy<4>(at, weekdays + size_t(days % 7) * 4);
+    // In quarters of a day since 1 March of the year 0. A year has 1,461 of these on average, and a century 146,097.
+    // Each day counts by its last quarter, which makes the fourth year the longer one.
+    uint32_t quarters = (days + 719468) * 4 + 3;
+    uint32_t year = quarters / 146097 * 100;
+    quarters = quarters % 146097 | 3;
+    year += quarters / 1461;
+    // Five months have 153 days: from March on 31, 30, 31, 30 and 31. In fifths of a day, shifted by two, a month has
+    // 153.
+    const uint32_t fifths = quarters % 1461 / 4 * 5 + 2;
+    const size_t month = fifths / 153;
+    put_digits(at + 7, fifths % 153 / 5 + 1);
+    copy<4>(at + 8, months + month * 4);
+    if (month >= 10) year++;  // January and February
+    put_digits(at + 16, year);
+}
+
+// What a worker counts from its start on.
 enum class Counter : size_t {
-    open,      // connections that are open now: the only one that goes down
     accepted,  // connections
-    requests,  // that have come whole
+    requests,  // received whole
     bytes_in,
     bytes_out,
     refused_4xx,  // answers with such a status
     refused_5xx,
     expired,    // connections whose time was over
-    stalled,    // sends that were not taken whole
-    exhausted,  // how often accepting had to pause
+    stalled,    // sends that took only a part
+    exhausted,  // times that accepting had to pause
 };
-alignas(1) constexpr char counter_names[] = "open\0accepted\0requests\0bytes in\0bytes out\0"
-                                            "4xx\0"
-                                            "5xx\0"
-                                            "expired\0stalled\0exhausted\0";
-constexpr size_t counter_count = text_count(counter_names);
-static_assert(counter_count == size_t(Counter::exhausted) + 1);
+constexpr char counter_names[][10] = {"accepted", "requests", "bytes in", "bytes out", "4xx",
+                                      "5xx",      "expired",  "stalled",  "exhausted"};
+constexpr size_t counter_count = sizeof counter_names / sizeof *counter_names;
+static_assert(counter_count == size_t(Counter::exhausted) + 1, "an enumerator of Counter is the index of its name");
 
-// Only their worker writes them, and the main thread reads them. The loads are atomic, relaxed: a counter tells of
-// nothing but itself. The addition is a plain one, since no other thread writes: an atomic store of the sum took 90
-// bytes more, and an aligned word is stored whole on each architecture that there is a block for.
+// Written by their worker alone, read by the main thread as well. The loads are atomic and relaxed: a counter says
+// nothing about other memory. The addition is not atomic, since no other thread writes, and an aligned word is stored
+// whole on every architecture above.
 struct Counters {
     uint64_t values[counter_count];
 
-    [[nodiscard, gnu::always_inline]] inline uint64_t operator[](Counter counter) const {
+    [[nodiscard]] INLINE uint64_t operator[](Counter counter) const {
         return __atomic_load_n(values + size_t(counter), __ATOMIC_RELAXED);
     }
-    [[gnu::always_inline]] inline void add(Counter counter, uint64_t more = 1) { values[size_t(counter)] += more; }
+    INLINE void add(Counter counter, uint64_t more = 1) { values[size_t(counter)] += more; }
 };
 
 // What answers need of their worker.
@@ -1671,7 +1514,14 @@ struct AnswerContext {
     char head[head_size + 1];  // head_form with the Date of this second, and NUL
 };
 
-// A text that is a template's argument.
+// What a request means for the answer, beyond its content.
+enum class Persistence : uint8_t {
+    keep,        // HTTP/1.1, which needs no word about it
+    keep_alive,  // HTTP/1.0 that asked for it, and must be told
+    close,
+};
+
+// A text as the argument of a template.
 template <size_t text_size> struct Literal {
     char text[text_size];
 
@@ -1680,7 +1530,7 @@ template <size_t text_size> struct Literal {
     }
 };
 
-// What an answer with `content` has behind head_form: the size, the empty line, and the content.
+// What follows head_form in an answer with `content`: the size, the empty line, and the content.
 template <Literal content> constexpr auto end_of_answer = [] {
     constexpr size_t size = sizeof content.text - 1;
     constexpr size_t digits = [] {
@@ -1697,26 +1547,43 @@ template <Literal content> constexpr auto end_of_answer = [] {
     return end;
 }();
 
-// Composes responses one behind the other. The caller has made sure of answer_limit bytes at `at`, and before it calls
-// a route head_form is there already.
+// An output buffer takes answers until `output_size` bytes are full, and then has room for one more of any kind.
+constexpr size_t answer_head_limit = 512;
+constexpr size_t answer_limit = answer_head_limit + answer_content_limit;
+constexpr size_t output_room = output_size + answer_limit;
+static_assert(sizeof "HTTP/1.1 431 Request Header Fields Too Large\r\n\r\nConnection: keep-alive\r\nAllow: \r\n" +
+                      head_size + digits_limit + sizeof method_names <
+                  answer_head_limit,
+              "the longest head fits");
+
+// Composes responses. A route calls one of the first four functions, once; head_form stands at `at` already.
 struct Answer {
-    char *at;
+    char *at;                // the end of what has been composed
     AnswerContext *context;  // the worker's
 
-    // A whole response that is the same each time: faster than the next one.
-    template <Literal content> [[gnu::always_inline]] inline void text() {
+    // A response that is the same each time: faster than the next one.
+    template <Literal content> INLINE void text() {
         static_assert(sizeof content.text - 1 <= answer_content_limit);
         at = put(at + head_size, end_of_answer<content>.text);
     }
 
-    // A whole response with `content`.
+    // A response with `content`.
     [[maybe_unused]] void text(Bytes content) {
         if (content.size > answer_content_limit) return status(Status::internal_server_error, 0);
         at = put(compose(at + head_size, "#\r\n\r\n", content.size), content);
     }
 
-    // A whole response with an integer, given in two's complement, as its content.
-    [[gnu::hot]] void integer(uint64_t value) {
+    // A response with another status or type: ("201 Created", "application/json", content). Its head has room for 256
+    // bytes of both.
+    [[maybe_unused]] void text(const char *status_text, const char *content_type, Bytes content) {
+        if (content.size > answer_content_limit) return status(Status::internal_server_error, 0);
+        char *to = compose(at, "HTTP/1.1 $\r\nServer: mote\r\nContent-Type: $\r\nDate: ", status_text, content_type);
+        to = put(to, Bytes{context->head + date_place, date_size});
+        at = put(compose(to, "\r\nContent-Length: #\r\n\r\n", content.size), content);
+    }
+
+    // A response whose content is an integer, given in two's complement.
+    HOT void integer(uint64_t value) {
         char digits[1 + 2 * digits_limit];  // "-", the digits, and what is copied beyond them
         char *const end = digits + 1 + digits_limit;
         char *begin;
@@ -1728,52 +1595,42 @@ struct Answer {
         }
         const size_t size = size_t(end - begin);
         char *to = at + head_size;
-        size_t ones = size + '0';
-        if (size >= 10) [[unlikely]] {  // a division takes longer
-            ones -= 10;
-            *to = '1';
-            if (size == 20) {
-                ones -= 10;
-                *to = '2';
-            }
-            to++;
+        if (size >= 10) [[unlikely]] {
+            to = compose(to, "#", size);
+        } else {
+            *to++ = char('0' + size);
         }
-        *to++ = char(ones);
         to = put(to, "\r\n\r\n");
         copy<digits_limit>(to, begin);
         at = to + size;
     }
 
-    // A whole response that no route gives, with an Allow field (RFC 9110 section 10.2.1) if there are `methods`, one
-    // bit each. An error has its reason as its content, so that a person sees something.
-    [[gnu::cold]] void status(Status status, unsigned methods) {
-        const char *const reason = text_at(status_texts, size_t(status) - size_t(Status::options));
-        const char *content = "";
-        if (status != Status::options) {
-            content = reason;
-            context->counters.add(Counter(size_t(Counter::refused_4xx) + size_t(*reason - '4')));
-        }
-        char *to = compose(at, "HTTP/1.1 $$#", reason, context->head + status_line_size, bytes_of(content).size);
+    // A response that no route gives, with an Allow field (RFC 9110 section 10.2.1) if there are `methods`, one bit
+    // each. An error has its reason as its content, so that a person sees something.
+    void status(Status status, unsigned methods) {
+        const char *const text = status_texts[size_t(status)];
+        const bool is_error = status != Status::options;
+        const size_t size = is_error ? bytes_of(text).size + 2 : 0;
+        char *to = compose(at, "HTTP/1.1 $\r\n$#", text, context->head + status_line_size, size);
         const char *form = "\r\nAllow: $";
-        for (const char *name = method_names; methods != 0; name = text_at(name, 1), methods >>= 1) {
-            if ((methods & 1) == 0) continue;
-            to = compose(to, form, name);
+        for (size_t index = 0; index < method_count; index++) {
+            if ((methods >> index & 1) == 0) continue;
+            to = compose(to, form, method_names[index]);
             form = ", $";
         }
-        at = compose(to, "\r\n\r\n$", content);
+        at = compose(to, is_error ? "\r\n\r\n$\r\n" : "\r\n\r\n", text);
+        if (is_error) context->counters.add(*text == '4' ? Counter::refused_4xx : Counter::refused_5xx);
     }
 
-    // Makes of the response that begins at `begin` the one for an exchange that is not plain: adds a Connection field,
-    // takes the content away.
-    [[gnu::cold, gnu::noinline]] void amend(const Exchange &exchange, char *begin) {
+    // Changes the response that begins at `begin`: takes its content away, adds a Connection field.
+    COLD void amend(char *begin, bool is_head, Persistence persistence) {
         char *head_end = begin;
         while (!stands_at(head_end, "\r\n\r\n")) head_end++;
         head_end += 2;
-        if (exchange.manner.is_head) at = head_end + 2;
-        if (exchange.manner.persistence == Exchange::Persistence::keep) return;
-        const Bytes field_line = exchange.manner.persistence == Exchange::Persistence::close
-                                     ? "Connection: close\r\n"_b
-                                     : "Connection: keep-alive\r\n"_b;
+        if (is_head) at = head_end + 2;
+        if (persistence == Persistence::keep) return;
+        const Bytes field_line =
+            persistence == Persistence::close ? "Connection: close\r\n"_b : "Connection: keep-alive\r\n"_b;
         for (char *from = at; from != head_end;) {
             from--;
             from[field_line.size] = *from;
@@ -1783,59 +1640,104 @@ struct Answer {
     }
 };
 
-void answer_ok(const Exchange &, Answer &answer) { answer.text<"ok">(); }
+// ---- Routes ----------------------------------------------------------------------------------------------------
+// What is served. A route is a struct and one row per method in `routes`. The struct's members are what is kept of a
+// request until its answer: at most `route_state_limit` bytes, so that a connection stays small. Its functions:
+//
+//   void answer(Answer &) const   composes the answer to a whole request
+//   void take_query(Bytes)        optional; called with the query, if there is one, when the head is complete
+//   void take_piece(Bytes)        optional; called with each piece of content as it arrives
+//   Status take_rest(Bytes)       optional; makes the row's path a prefix. Called first, with the rest of the path.
+//                                 If it returns anything but ok, that is the answer.
+//
+// What they are given is gone afterwards. A space stands behind a query and behind a rest.
 
-// Adds the integer that stands at `value`, up to the next "&" or the space behind the query, or nothing. Returns where
-// that is.
-[[nodiscard, gnu::cold, gnu::noinline]] const char *add_value(Exchange &exchange, const char *value) {
-    const char *end = value;
-    while (*end != '&' && *end != ' ') end++;
-    Integer integer{};
-    integer.take({value, size_t(end - value)});
-    exchange.sum += uint64_t(integer.value);
-    return end;
-}
+constexpr size_t route_state_limit = 17;
 
-// Adds up all integers that are the value of a "name=value" in the query, behind which a space stands.
-[[gnu::hot]] void add_query(Exchange &exchange, Bytes query) {
-    const char *at = query.data - 1;
-    do {
-        while (*++at != '=')
-            if (*at == ' ') return;
-        const char *const value = ++at;
-        uint64_t number = 0;
-        for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++) number = number * 10 + digit;
-        const bool is_natural = (*at == '&' || *at == ' ') && at < value + (digits_limit - 1);
-        if (is_natural) [[likely]]
-            exchange.sum += number;
-        else at = add_value(exchange, value);
-    } while (*at != ' ');
-}
+// GET /pipeline
+struct Pipeline {
+    void answer(Answer &answer) const { answer.text<"ok">(); }
+};
 
-void take_addend(Exchange &exchange, Bytes piece) { exchange.integer.take(piece); }
+// GET /baseline11?a=1&b=2: the sum of all integers that are values in the query.
+struct [[gnu::packed]] QuerySum {
+    uint64_t sum = 0;  // in two's complement; it wraps around
 
-[[gnu::hot, gnu::noinline]] void answer_sum(const Exchange &exchange, Answer &answer) {
-    answer.integer(exchange.sum + uint64_t(exchange.integer.value));
-}
+    HOT void take_query(Bytes query) {
+        const char *at = query.data - 1;
+        do {
+            while (*++at != '=')
+                if (*at == ' ') return;
+            const char *const value = ++at;
+            uint64_t number = 0;
+            for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++) number = number * 10 + digit;
+            const bool is_natural = (*at == '&' || *at == ' ') && at < value + (digits_limit - 1);
+            if (is_natural) [[likely]]
+                sum += number;
+            else at = add_value(value);
+        } while (*at != ' ');
+    }
+    void answer(Answer &answer) const { answer.integer(sum); }
+
+private:
+    // Adds a value of any form: nothing if it is not an integer. Returns where it ends.
+    COLD const char *add_value(const char *value) {
+        const char *end = value;
+        while (*end != '&' && *end != ' ') end++;
+        Integer integer;
+        integer.take({value, size_t(end - value)});
+        sum += uint64_t(integer.value);
+        return end;
+    }
+};
+
+// POST /baseline11?a=1&b=2: the same and the integer that is the content.
+struct [[gnu::packed]] Sum : QuerySum {
+    Integer addend;
+
+    void take_piece(Bytes piece) { addend.take(piece); }
+    HOT void answer(Answer &answer) const { answer.integer(sum + uint64_t(addend.value)); }
+};
+
+// The functions of a route. What it does not have is nullptr.
+struct RouteFunctions {
+    void (*begin)(void *state);
+    void (*answer)(const void *state, Answer &);
+    void (*take_query)(void *state, Bytes) = nullptr;
+    void (*take_piece)(void *state, Bytes) = nullptr;
+    Status (*take_rest)(void *state, Bytes) = nullptr;
+};
+template <typename State> constexpr RouteFunctions functions_of = [] {
+    static_assert(sizeof(State) <= route_state_limit, "a route keeps too much of a request");
+    static_assert(alignof(State) <= 8, "a connection is not aligned to more");
+    RouteFunctions functions{
+        [](void *state) { *static_cast<State *>(state) = State{}; },
+        [](const void *state, Answer &answer) { static_cast<const State *>(state)->answer(answer); },
+    };
+    if constexpr (requires { &State::take_query; })
+        functions.take_query = [](void *state, Bytes query) { static_cast<State *>(state)->take_query(query); };
+    if constexpr (requires { &State::take_piece; })
+        functions.take_piece = [](void *state, Bytes piece) { static_cast<State *>(state)->take_piece(piece); };
+    if constexpr (requires { &State::take_rest; })
+        functions.take_rest = [](void *state, Bytes rest) { return static_cast<State *>(state)->take_rest(rest); };
+    return functions;
+}();
 
 struct Route {
     Method method;  // get answers HEAD as well
     Bytes path;
-    void (*answer)(const Exchange &, Answer &);
-    void (*take_query)(Exchange &, Bytes query) = nullptr;  // called once, when the head is complete
-    void (*take_piece)(Exchange &, Bytes piece) = nullptr;  // called as often as content arrives
-    // Makes of `path` the beginning of many. Called before take_query with what stands behind it, up to the query. What
-    // it returns, unless that is ok, is the answer.
-    Status (*take_rest)(Exchange &, Bytes rest) = nullptr;
+    RouteFunctions functions;
 };
 
 // Everything this server answers, in the order in which it is tried. Any other path is a 404.
 constexpr Route routes[] = {
-    {Method::get, "/pipeline"_b, answer_ok},
-    {Method::get, "/baseline11"_b, answer_sum, add_query},
-    {Method::post, "/baseline11"_b, answer_sum, add_query, take_addend},
+    {Method::get, "/pipeline"_b, functions_of<Pipeline>},
+    {Method::get, "/baseline11"_b, functions_of<QuerySum>},
+    {Method::post, "/baseline11"_b, functions_of<Sum>},
 };
 constexpr size_t route_count = sizeof routes / sizeof *routes;
+
+// The rest of this section is the machinery. A new route does not touch it.
 
 consteval bool all_origin_form() {
     for (const Route &route : routes) {
@@ -1845,30 +1747,44 @@ consteval bool all_origin_form() {
     }
     return true;
 }
-static_assert(all_origin_form(), "a route's path starts with '/' and holds no query (RFC 9112 section 3.2.1)");
+static_assert(all_origin_form(), "a route's path starts with '/' and has no query (RFC 9112 section 3.2.1)");
 
-// Whether both rows are for the same targets.
 constexpr bool have_same_path(const Route &a, const Route &b) {
-    return a.path == b.path && (a.take_rest == nullptr) == (b.take_rest == nullptr);
+    return a.path == b.path && (a.functions.take_rest == nullptr) == (b.functions.take_rest == nullptr);
 }
 
-// Whether the first one takes all targets of the other.
+// Whether all targets of b are targets of a.
 consteval bool covers(const Route &a, const Route &b) {
-    if (a.take_rest == nullptr || a.path.size > b.path.size) return have_same_path(a, b);
+    if (a.functions.take_rest == nullptr || a.path.size > b.path.size) return have_same_path(a, b);
     return b.path.first(a.path.size) == a.path;
 }
-
 consteval bool all_reached() {
     for (size_t row = 1; row < route_count; row++)
         for (size_t before = 0; before < row; before++)
             if (covers(routes[before], routes[row]) && !have_same_path(routes[row - 1], routes[row])) return false;
     return true;
 }
-static_assert(all_reached(), "rows of one path stand together, and before those of a beginning of it");
-static_assert(route_count < 256, "a connection remembers its route in one byte");
-static_assert(size_t(Status::version_not_supported) < 16, "an exchange keeps its status in four bits");
+static_assert(all_reached(), "rows with one path stand together, and before rows with a prefix of it");
 
-// The methods of the path of each row, one bit each, and of all paths together behind them.
+// A request on its way to its answer: what is kept of it once its head has gone by.
+struct [[gnu::packed]] Exchange {
+    // How the request is answered. All bits are 0 for nearly every request.
+    struct Manner {
+        Status status : 4;  // unless ok: the answer, in place of the route's
+        Persistence persistence : 3;
+        bool is_head : 1;  // the answer has no content
+    };
+
+    char state[route_state_limit];  // the route's
+    uint8_t route;                  // index in `routes`; unless the status is ok, of any row with that path
+    Manner manner;
+
+    // Whether the answer is what the route composes, and the connection goes on.
+    [[nodiscard]] INLINE constexpr bool is_plain() const { return __builtin_bit_cast(uint8_t, manner) == 0; }
+};
+static_assert(route_count < 256 && size_t(Status::options) < 16, "a route fits a byte, a status four bits");
+
+// The methods of each row's path, one bit each, and after the rows those of all paths together.
 struct AllowedMethods {
     uint8_t rows[route_count + 1];
 };
@@ -1888,52 +1804,51 @@ constexpr AllowedMethods allowed_methods = [] {
 }();
 static_assert(size_t(Method::connect) <= 8, "a byte has a bit for each method that a route can have");
 
-// Whether there is a row `other` that has the path of row `index`.
+// Whether row `other` exists and has the path of row `index`.
 template <size_t index> consteval bool is_path_of_row(size_t other) {
     return other < route_count && have_same_path(routes[other], routes[index]);
 }
 
-// Calls `visit` with each row until one call returns true. Unrolled by the compiler, so that in each copy the row is
-// a constant: comparisons of paths become wide loads, calls become direct ones or are inlined.
-template <size_t index = 0, typename Visit> [[gnu::always_inline]] inline void visit_routes(Visit visit) {
+// Calls `visit` with each row until it returns true. The compiler unrolls this. Each copy has a constant row, so
+// comparisons of paths become wide loads, and calls become direct.
+template <size_t index = 0, typename Visit> INLINE void visit_routes(Visit visit) {
     if constexpr (index < route_count)
         if (!visit.template operator()<index>()) visit_routes<index + 1>(visit);
 }
 
-// What goes before any route: versions and options of the connection, methods that are answered in the same way on
-// every path, and expectations.
-[[gnu::cold, gnu::noinline]] void begin_rare(Exchange &exchange, const Head &head) {
-    using enum Exchange::Persistence;
+// What comes before any route: versions, options of the connection, methods answered alike on every path, expectations.
+COLD void begin_rare(Exchange &exchange, const Head &head) {
     Status status = exchange.manner.status;
     if (head.method == Method::unknown) status = Status::not_implemented;
     if (head.method == Method::options) {
-        // RFC 9110 section 9.3.7: what the path allows. Of "*" and of a path that is not known, which health checks ask
-        // for, it is what any path allows.
+        // What the path allows (RFC 9110 section 9.3.7). For "*", and for an unknown path, which health checks use,
+        // what any path allows.
         if (status == Status::not_found) exchange.route = all_routes;
         status = Status::options;
     }
     if (head.says(Head::expects_other)) status = Status::expectation_failed;
-    Exchange::Persistence persistence = keep;
-    if (head.says(Head::closes | Head::is_http_1_0))  // RFC 9112 section 9.3
-        persistence = (head.facts & (Head::closes | Head::keeps_alive)) == Head::keeps_alive ? keep_alive : close;
+    Persistence persistence = Persistence::keep;
+    if (head.says(Head::closes)) persistence = Persistence::close;  // RFC 9112 section 9.3
+    else if (head.says(Head::is_http_1_0))
+        persistence = head.says(Head::keeps_alive) ? Persistence::keep_alive : Persistence::close;
     exchange.manner = Exchange::Manner{status, persistence, head.method == Method::head};
 }
 
-// Begins the exchange with the route whose path the target has, of which row `index` is one, if the method is that of
-// the row or of a further one.
+// Begins the exchange with the row, among those with the path of row `index`, that has the request's method.
 template <size_t index>
-[[nodiscard, gnu::always_inline]] inline Status begin_route(Exchange &exchange, const Head &head, const char *query) {
+[[nodiscard]] INLINE Status begin_route(Exchange &exchange, const Head &head, const char *query) {
     constexpr Route route = routes[index];
     exchange.route = index;
     if (head.method == route.method || (route.method == Method::get && head.method == Method::head)) {
-        size_t path_size = route.path.size;
-        if constexpr (route.take_rest != nullptr) {
-            path_size = size_t(query - head.target);
-            const Status status = route.take_rest(exchange, Bytes{head.target, path_size}.after(route.path.size));
+        route.functions.begin(exchange.state);
+        if constexpr (route.functions.take_rest != nullptr) {
+            const Bytes path{head.target, size_t(query - head.target)};
+            const Status status = route.functions.take_rest(exchange.state, path.after(route.path.size));
             if (status != Status::ok) return status;
         }
-        if constexpr (route.take_query != nullptr)
-            if (*query == '?') route.take_query(exchange, {query + 1, size_t(head.target_end - query - 1)});
+        if constexpr (route.functions.take_query != nullptr)
+            if (*query == '?')
+                route.functions.take_query(exchange.state, {query + 1, size_t(head.target_end - query - 1)});
         return Status::ok;
     } else if constexpr (is_path_of_row<index>(index + 1)) {
         return begin_route<index + 1>(exchange, head, query);
@@ -1942,137 +1857,143 @@ template <size_t index>
     }
 }
 
-// Starts the exchange that `head` asks for: finds its route, or the error that answers it.
-[[gnu::always_inline]] inline void begin_exchange(Exchange &exchange, const Head &head) {
-    // Member by member: for the whole, a compiler that optimises for size takes `rep stos`, which is slow to start.
-    exchange.sum = 0;
-    exchange.integer.value = 0;
-    exchange.integer.state = Integer::State::start;
+// Begins the exchange that `head` asks for: finds its route, or the error that answers it.
+INLINE void begin_exchange(Exchange &exchange, const Head &head) {
     exchange.route = 0;
     Status status = Status::not_found;
     visit_routes([&]<size_t index> {
         constexpr Route route = routes[index];
         constexpr Bytes path = route.path;
         if constexpr (index != 0 && is_path_of_row<index>(index - 1)) return false;
-        // Up to `overread` bytes may be compared whatever there is: no path holds the space behind the target.
+        // A short path can be compared without a look at the target's size: it has no space, which stands behind the
+        // target.
         if (path.size > overread && path.size > size_t(head.target_end - head.target)) return false;
         if (differ<path.size>(head.target, path.data)) return false;
         const char *query = head.target + path.size;
-        if constexpr (route.take_rest != nullptr)
+        if constexpr (route.functions.take_rest != nullptr)
             while (*query != ' ' && *query != '?') query++;
         else if (*query != ' ' && *query != '?') return false;
         status = begin_route<index>(exchange, head, query);
         return true;
     });
-    exchange.manner.status = status;
-    exchange.manner.persistence = Exchange::Persistence::keep;
-    exchange.manner.is_head = false;
+    exchange.manner = Exchange::Manner{status, Persistence::keep, false};
     constexpr unsigned rare = Head::closes | Head::is_http_1_0 | Head::expects_other | Head::has_rare_request_line;
     if (head.says(rare)) [[unlikely]]
         begin_rare(exchange, head);
 }
 
-// Hands a piece of content to the route, if it wants any.
+// Hands a piece of content to the route, if it takes any.
 void take_piece(Exchange &exchange, Bytes piece) {
     if (exchange.manner.status != Status::ok) return;
     visit_routes([&]<size_t index> {
         constexpr Route route = routes[index];
-        if constexpr (route.take_piece != nullptr)
-            if (index == exchange.route) route.take_piece(exchange, piece);
+        if constexpr (route.functions.take_piece != nullptr)
+            if (index == exchange.route) route.functions.take_piece(exchange.state, piece);
         return false;
     });
 }
 
-[[gnu::cold, gnu::noinline]] void answer_status(const Exchange &exchange, Answer &answer) {
+COLD void answer_status(const Exchange &exchange, Answer &answer) {
     char *const begin = answer.at;
     const Status status = exchange.manner.status;
-    const bool has_allow = status <= Status::method_not_allowed;
+    const bool has_allow = status == Status::options || status == Status::method_not_allowed;
     answer.status(status, has_allow ? allowed_methods.rows[exchange.route] : 0);
-    answer.amend(exchange, begin);
+    answer.amend(begin, exchange.manner.is_head, exchange.manner.persistence);
 }
 
-// Composes the answer to a complete request. Returns whether the connection goes on.
-[[nodiscard, gnu::always_inline]] inline bool answer_exchange(const Exchange &exchange, Answer &answer) {
+// Composes the answer to a whole request. Returns whether the connection goes on.
+[[nodiscard]] INLINE bool answer_exchange(const Exchange &exchange, Answer &answer) {
     char *const begin = answer.at;
     if (exchange.is_plain() || exchange.manner.status == Status::ok) [[likely]] {
         copy<head_size>(answer.at, answer.context->head);
         visit_routes([&]<size_t index> {
-            if (index != route_count - 1 && index != exchange.route) return false;  // the last row is what is left
-            routes[index].answer(exchange, answer);
+            if (index != route_count - 1 && index != exchange.route) return false;  // only the last row is left
+            routes[index].functions.answer(exchange.state, answer);
             return true;
         });
         if (exchange.is_plain()) [[likely]]
             return true;
-        answer.amend(exchange, begin);
+        answer.amend(begin, exchange.manner.is_head, exchange.manner.persistence);
     } else {
         answer_status(exchange, answer);
     }
-    return exchange.manner.persistence != Exchange::Persistence::close;
+    return exchange.manner.persistence != Persistence::close;
 }
 
-// ---- Connections -----------------------------------------------------------------------------------------------
-// The state of one connection and every transition it can make. A connection belongs to one worker, which alone
-// touches it. It holds memory of its own only while it waits in the middle of something: a stash for the part of a head
-// that has come, a block for output that the peer does not take and the input behind it. What takes a transition says
-// whether the connection goes on; where it does not, the one who asked for it calls close_connection.
+// ---- Worker ----------------------------------------------------------------------------------------------------
+// What one thread owns, and nobody else touches: the table of connections, buffers, pools of memory, the clock,
+// counters. It is laid out once and never moves.
 
 struct Connection {
-    enum class State : uint8_t {  // in an order that makes each question below one comparison
+    enum class State : uint8_t {
         closed,
-        sending,            // the block holds output, and input that must wait for it; nothing is received
-        sending_last,       // the same, and the connection ends behind that output
-        lingering,          // all is sent, and our end of stream too; what still arrives is thrown away
-        receiving_head,     // the stash holds a part of a head
-        receiving_content,  // a head has come, and not yet all of its content
         accepted,           // nothing has come yet
-        idle,               // all that has come is answered
+        idle,               // everything that has come is answered
+        receiving_content,  // a head has come, and not yet all of its content
+        receiving_head,     // a stash holds a partial head
+        sending,            // a block holds output, and input that waits for it; nothing is received
+        sending_last,       // the same, and the connection ends after that output
+        lingering,          // everything is sent, and our end of stream; what still arrives is discarded
     };
 
     union [[gnu::packed]] {
         Exchange exchange;
-        uint16_t stash;  // of which one that receives a head has none yet: the index of its first piece
+        uint16_t stash;  // while receiving a head: the index of its first piece
     };
     State state;
-    uint8_t deadline;  // the worker's tick at which the state's time is over
-    Content content;   // while lingering, `left` is what may still be thrown away
+    uint8_t deadline;  // the worker's time at which this state ends
+    union [[gnu::packed]] {
+        Content content;
+        uint32_t linger_left;  // while lingering: how much may still be discarded
+    };
 
-    // Whether what arrives is to be answered, and nothing is held back.
-    [[nodiscard, gnu::always_inline]] inline bool receives() const { return state > State::receiving_head; }
-    // Asked of open ones. One that lingers has no block any more.
-    [[nodiscard]] constexpr bool sends() const { return state <= State::sending_last; }
+    // Whether what arrives goes straight to the input buffer.
+    [[nodiscard]] INLINE bool receives() const {
+        return state == State::accepted || state == State::idle || state == State::receiving_content;
+    }
+    [[nodiscard]] constexpr bool is_between_requests() const {
+        return state == State::accepted || state == State::idle;
+    }
+    [[nodiscard]] constexpr bool sends() const { return state == State::sending || state == State::sending_last; }
 };
 static_assert(sizeof(Connection) == 32, "two connections share a cache line, none straddles one");
 
-// How many ticks a connection may stay in each state, in their order: one more than seconds, for the first tick may be
-// near.
-alignas(1) constexpr uint8_t timeouts[] = {
-    0,
-    send_timeout_s + 1,
-    send_timeout_s + 1,
-    linger_timeout_s + 1,
-    head_timeout_s + 1,
-    content_timeout_s + 1,
-    head_timeout_s + 1,
-    idle_timeout_s + 1,
-};
+// How many ticks a connection may stay in a state: one more than seconds, for the first tick may be near.
+[[nodiscard]] constexpr uint8_t ticks_of(Connection::State state) {
+    switch (state) {
+    case Connection::State::accepted:
+    case Connection::State::receiving_head:
+        return head_timeout_s + 1;
+    case Connection::State::idle:
+        return idle_timeout_s + 1;
+    case Connection::State::receiving_content:
+        return content_timeout_s + 1;
+    case Connection::State::sending:
+    case Connection::State::sending_last:
+        return send_timeout_s + 1;
+    case Connection::State::lingering:
+        return linger_timeout_s + 1;
+    case Connection::State::closed:
+        break;
+    }
+    return 0;
+}
 
-static_assert(sizeof timeouts == size_t(Connection::State::idle) + 1, "every state has its time");
-
-// Output that is held up, and the input that must wait for it. The small things first, so that little of it is touched.
+// Output that is held up, and the input that waits for it. The small members first, so that few pages are used.
 struct alignas(4096) Block {
-    uint32_t output_begin, output_end;  // what of `output` is not sent yet
+    uint32_t output_begin, output_end;  // the part of `output` that is not sent yet
     uint32_t input_end;                 // how much of `input` is in use
     char input[input_size];
-    char output[output_size];
+    char output[output_room];
 };
 
-// A piece of what has come of a head. Many peers may wait with a byte each, so pieces are small and there are many; a
-// longer head has a chain of them. 0 is no piece's index.
+// A piece of a partial head. Many peers may wait with one byte each, so the pieces are small and there are many of
+// them. A longer head has a chain of pieces. Index 0 stands for none.
 struct Stash {
-    uint16_t next;  // the piece that goes on, or the next free one
-    // The rest is told by a head's first piece only.
-    uint16_t older, newer;  // the first pieces of the heads that began before and behind it
-    uint16_t facts;         // what is known from its whole lines: see Head
+    uint16_t next;  // the next piece of the head, or of the free ones
+    // The rest is valid in the first piece of a head only.
+    uint16_t older, newer;  // the first pieces of the heads that began before and after it
+    uint16_t facts;         // what the whole lines say: see Head
     Method method;
     int32_t socket;  // the connection
     uint32_t size;   // how much has come
@@ -2082,109 +2003,118 @@ struct Stash {
 static_assert(sizeof(Stash) == stash_size && stash_count <= UINT16_MAX);
 constexpr size_t stashes_for(size_t size) { return (size + sizeof(Stash::bytes) - 1) / sizeof(Stash::bytes); }
 
-// The table of connections is looked through in groups, to pass over those in which none is open.
+// The table of connections is searched in groups, so that a search skips groups without a connection.
 constexpr size_t group_size = 128;
 constexpr size_t group_count = (reserved_descriptors + connection_limit + group_size - 1) / group_size;
-static_assert(group_size <= UINT8_MAX && (group_size & (group_size - 1)) == 0, "a size fits a byte, a mask a group");
+static_assert(group_size <= UINT8_MAX && (group_size & (group_size - 1)) == 0, "a count fits a byte, a mask a group");
 
-// What all workers share: nothing that a request needs.
+// What all workers share. A request needs none of it.
 struct Process {
     int stop;                  // a timer that expires when the server is to end
-    int room;                  // where all have the same listener: one that expires when a worker has no room; else -1
-    int last_listener;         // the workers' listeners have been made one behind the other
-    uint32_t running_workers;  // those that have not drained yet; atomic, relaxed: it tells of nothing but itself
+    int room;                  // with a shared listener a timer that expires when a worker has no room; otherwise -1
+    int last_listener;         // the workers' listeners have consecutive descriptors
+    uint32_t running_workers;  // that have not drained yet; atomic, relaxed: it says nothing about other memory
     bool is_sandboxed;
-    bool is_inherited;  // the listener may be another server's, too
+    bool is_inherited;  // the listener may be another server's as well
 };
 
-// All that a worker works with, laid out once and never moved. The kernel maps it zeroed, page by page on first use.
-// Every page that is touched between two system calls costs an address translation, so what a request uses shares
-// pages: the top of the stack with the start of the output, the worker's state and events with the start of the input.
+// Every page that is touched between two system calls costs an address translation. So what a request uses shares
+// pages: the top of the stack with the start of the output, the worker's state and events with the start of the
+// input. The kernel maps a worker zeroed, page by page on first use.
 struct alignas(4096) Worker {
     int listener;  // -1 once it is closed
     int epoll;
-    int timer;  // the clock
-    bool is_ticking;
-    bool is_accepting;        // the listener is watched, or never will be again
-    uint8_t idle_deadline;    // the deadline of a connection that becomes idle now: all there is of a clock
-    bool shares_descriptors;  // where private descriptor tables cannot be had
-    uint32_t drain_ticks;     // ticks since the order to stop, which is the first, and one more; 0: there was none
-    uint32_t overdue_at;      // the first socket that the search for overdue connections has left for later; 0: none
+    int timer;                   // the clock's
+    uint8_t now;                 // the clock's time: seconds, modulo 256
+    bool is_ticking;             // the timer is set
+    bool is_accepting;           // the listener is watched, or never will be again
+    bool has_stopped_listening;  // the listener is closed or shut down
+    bool shares_descriptors;     // under an emulator
+    uint32_t open_connections;
+    uint32_t drain_ticks;  // ticks since the order to stop, counting from 1; 0: there was none
+    uint32_t overdue_at;   // the socket at which the search for overdue connections goes on; 0: it is not interrupted
     Process *process;
     Block *blocks;
     Stash *stashes;
-    uint32_t block_limit;                 // how many there are: fewer than block_count where memory is short
-    uint32_t free_stashes;                // how many of the stashes are free
-    uint32_t fresh_stash;                 // all from this one on were never used
-    uint16_t free_stash;                  // the first one in the chain of those that were
-    uint16_t oldest_stash, newest_stash;  // of the heads that wait, by their first pieces
-    bool has_stopped_listening;           // the listener is closed, or shut down
+    uint32_t block_limit;                 // blocks there are: fewer than block_count where memory is short
+    uint32_t free_stashes;                // stashes that are free
+    uint32_t fresh_stash;                 // the first of those that were never used
+    uint16_t free_stash;                  // the first of those that were used and given back
+    uint16_t oldest_stash, newest_stash;  // the first pieces of the heads that wait
     AnswerContext context;
     alignas(64) epoll_event events[events_per_wait];
-    uint8_t group_sizes[group_count];  // how many connections are open in each group of the table
+    uint8_t group_sizes[group_count];  // open connections in each group of the table
     alignas(64) char input[input_size + overread];
 
     alignas(4096) char stack[stack_size];  // an overflow runs into the end of the input buffer, which is rarely used
-    char output[output_size];
+    char output[output_room];
 
-    alignas(64) Connection connections[group_count * group_size];
-    const Connection *block_owners[block_count];  // nullptr: nobody has it
+    alignas(64) Connection connections[group_count * group_size];  // by descriptor
+    const Connection *block_owners[block_count];                   // nullptr: the block is free
 
-    // Seconds, modulo 256.
-    [[nodiscard]] uint8_t ticks() const { return uint8_t(idle_deadline - timeouts[size_t(Connection::State::idle)]); }
-    [[nodiscard, gnu::noinline]] long socket_of(const Connection &connection) const {
-        return &connection - connections;
-    }
-    // The index of the first block that `owner` has, or block_limit.
-    [[nodiscard, gnu::cold, gnu::noinline]] size_t find_block(const Connection *owner) const {
+    [[nodiscard]] COLD long socket_of(const Connection &connection) const { return &connection - connections; }
+    // The index of the first block that belongs to `owner`, or block_limit.
+    [[nodiscard]] COLD size_t find_block(const Connection *owner) const {
         size_t index = 0;
         while (index != block_limit && block_owners[index] != owner) index++;
         return index;
     }
-    [[nodiscard, gnu::cold, gnu::noinline]] Block &block_of(const Connection &connection) {
+    [[nodiscard]] COLD Block &block_of(const Connection &connection) {
         const size_t index = find_block(&connection);
         if (index == block_limit) __builtin_trap();  // better no bytes than another connection's
         return blocks[index];
     }
 };
 
-// A connection wakes one worker up, where the listener is everybody's.
+// With a shared listener, a connection wakes up one worker only.
 constexpr uint32_t listening_events = EPOLLIN | EPOLLEXCLUSIVE;
 constexpr uint32_t receiving_events = EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET;
 constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
-// Changes what the worker's epoll waits for. Returns 0, or -errno.
-[[nodiscard, gnu::noinline]] long epoll_ctl(const Worker &worker, int operation, long descriptor, uint32_t events) {
-    return epoll_ctl(worker.epoll, operation, descriptor, events);
+// Sets the clock's timer to the next full second, or to less while the server drains or a tick's work is not done.
+// Writes the Date of this second.
+COLD void run_clock(Worker &worker) {
+    worker.is_ticking = true;
+    const timespec now = clock_gettime(CLOCK_REALTIME);
+    put_head(worker.context.head, uint64_t(now.tv_sec));
+    int64_t left_ns = 1'000'000'000 - (now.tv_nsec | 1);  // less than a second; to call took longer than 1 ns anyway
+    if (worker.drain_ticks != 0) left_ns = drain_tick_ms * 1'000'000;
+    if (worker.overdue_at != 0) left_ns = end_pause_ms * 1'000'000;
+    (void)timerfd_settime(worker.timer, left_ns);  // cannot fail
+}
+COLD void start_clock(Worker &worker) {
+    if (!worker.is_ticking) run_clock(worker);
 }
 
-// If accepting has paused, waiting connections are accepted again; if the kernel cannot do that now, the clock tries it
-// again.
-[[gnu::cold, gnu::noinline]] void resume_accepting(Worker &worker) {
+COLD void ignore_listener(const Worker &worker) {
+    (void)epoll_ctl(worker.epoll, EPOLL_CTL_DEL, worker.listener, 0);  // fails if it was not watched
+}
+
+// Something that a connection needs has run out. Connections wait in the backlog until one of this worker's closes,
+// or until the next tick, since it may be the system's resource.
+COLD void pause_accepting(Worker &worker) {
+    worker.is_accepting = false;
+    worker.context.counters.add(Counter::exhausted);
+    ignore_listener(worker);
+    start_clock(worker);
+    // The kernel has told nobody else of the connections that wait.
+    if (worker.process->room >= 0) (void)timerfd_settime(worker.process->room, 1);  // now; cannot fail
+}
+
+// Accepts again, if that has paused. If the kernel refuses, the next tick tries again.
+COLD void resume_accepting(Worker &worker) {
     if (worker.is_accepting || worker.has_stopped_listening) return;
-    worker.is_accepting = epoll_ctl(worker, EPOLL_CTL_ADD, worker.listener, listening_events) == 0;
+    worker.is_accepting = epoll_ctl(worker.epoll, EPOLL_CTL_ADD, worker.listener, listening_events) == 0;
 }
 
-// From now on the connection is in `state`, and has the time that this state has.
-[[gnu::noinline]] void enter(const Worker &worker, Connection &connection, Connection::State state) {
-    connection.state = state;
-    connection.deadline = uint8_t(worker.ticks() + timeouts[size_t(state)]);
-}
-
-// The connection waits for what its state needs; what is there already is reported anew. Returns whether it goes on.
-[[nodiscard, gnu::cold, gnu::noinline]] bool watch_anew(const Worker &worker, const Connection &connection) {
-    const uint32_t events = connection.sends() ? sending_events : receiving_events;
-    return epoll_ctl(worker, EPOLL_CTL_MOD, worker.socket_of(connection), events) == 0;
-}
-
-// If the connection has a block, it gives it back.
-[[gnu::cold, gnu::noinline]] void give_back_block(Worker &worker, const Connection &connection) {
+// If the connection has a block, it is free again.
+COLD void give_back_block(Worker &worker, const Connection &connection) {
     const size_t index = worker.find_block(&connection);
     if (index != worker.block_limit) worker.block_owners[index] = nullptr;
 }
 
-// The index of a piece that was free; the caller has made sure of one. Used ones come first, so that few pages are in use.
-[[nodiscard, gnu::cold, gnu::noinline]] uint16_t take_stash(Worker &worker) {
+// The index of a free stash, of which there must be one. Used ones come first, so that few pages are in use.
+[[nodiscard]] COLD uint16_t take_stash(Worker &worker) {
     worker.free_stashes--;
     uint16_t index = worker.free_stash;
     if (index != 0) worker.free_stash = worker.stashes[index].next;
@@ -2193,142 +2123,26 @@ constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
     return index;
 }
 
-// The connection holds no part of a head any more; its deadline stays as it is.
-[[gnu::cold, gnu::noinline]] void give_back_stash(Worker &worker, Connection &connection) {
+// Frees a head's chain of stashes, which begins with `index`.
+COLD void give_back_stashes(Worker &worker, uint16_t index) {
     Stash *const stashes = worker.stashes;
-    const Stash &first = stashes[connection.stash];
+    const Stash &first = stashes[index];
     (first.older != 0 ? stashes[first.older].newer : worker.oldest_stash) = first.newer;
     (first.newer != 0 ? stashes[first.newer].older : worker.newest_stash) = first.older;
     worker.free_stashes += uint32_t(stashes_for(first.size));
-    Stash *last = stashes + connection.stash;
+    Stash *last = stashes + index;
     while (last->next != 0) last = stashes + last->next;
     last->next = worker.free_stash;
-    worker.free_stash = connection.stash;
-    connection.state = Connection::State::idle;
+    worker.free_stash = index;
 }
 
-void close_connection(Worker &worker, Connection &connection) {
-    using enum Connection::State;
-    if (connection.state == receiving_head) [[unlikely]]
-        give_back_stash(worker, connection);
-    if (connection.sends()) [[unlikely]]
-        give_back_block(worker, connection);
-    connection.state = closed;
-    worker.context.counters.add(Counter::open, -uint64_t(1));
-    const long socket = worker.socket_of(connection);
-    worker.group_sizes[size_t(socket) / group_size]--;
-    (void)close(socket);  // the descriptor is free whatever close answers
-    resume_accepting(worker);
-}
-
-// Copies what waits in the connection's block to the input buffer and gives the block back. Returns its size.
-[[gnu::cold, gnu::noinline]] size_t take_back_input(Worker &worker, Connection &connection) {
-    const Block &block = worker.block_of(connection);
-    give_back_block(worker, connection);  // nobody else takes it meanwhile
-    put(worker.input, {block.input, block.input_end});
-    return block.input_end;
-}
-
-// Puts away output that the socket does not take, and the input that must wait for it, until the socket is writable.
-// Returns whether the connection goes on.
-[[nodiscard, gnu::cold, gnu::noinline]] bool hold_output(Worker &worker, Connection &connection, Bytes output,
-                                                         Bytes input) {
-    const size_t index = worker.find_block(nullptr);  // the first free one, so that few pages are in use
-    if (index == worker.block_limit) return false;
-    worker.block_owners[index] = &connection;
-    Block *const block = worker.blocks + index;
-    block->output_begin = 0;
-    block->output_end = uint32_t(output.size);
-    block->input_end = uint32_t(input.size);
-    put(block->output, output);
-    put(block->input, input);
-    return watch_anew(worker, connection);
-}
-
-// Throws away what arrives after the last answer, so that the answer is not destroyed by a reset (RFC 9112
-// section 9.6), until the peer closes or has sent too much. Returns whether the connection goes on.
-[[nodiscard, gnu::cold, gnu::noinline]] bool linger(Worker &worker, Connection &connection) {
-    Content &content = connection.content;
-    for (;;) {
-        const long got = recv(worker.socket_of(connection), worker.input, input_size);
-        if (got == -EINTR) continue;
-        if (got <= 0) return got == -EAGAIN;
-        if (uint64_t(got) >= content.left) return false;
-        content.left -= uint32_t(got);
-    }
-}
-
-// The last answer has been sent whole, and the peer may still send. The connection holds nothing back any more. Returns
-// whether it goes on.
-[[nodiscard, gnu::cold, gnu::noinline]] bool finish(Worker &worker, Connection &connection) {
-    if (shutdown(worker.socket_of(connection), SHUT_WR) != 0) return false;
-    enter(worker, connection, Connection::State::lingering);
-    connection.content.left = linger_limit;
-    return watch_anew(worker, connection);
-}
-
-// The one place that refuses a request: what follows it on the connection is not looked at any more.
-[[gnu::cold, gnu::noinline]] void refuse_request(Connection &connection, Answer &answer, Status status) {
-    connection.exchange.manner.status = status;
-    connection.exchange.manner.persistence = Exchange::Persistence::close;
-    answer_status(connection.exchange, answer);
-}
-
-// Ends a connection whose last answer, `size` bytes of the output buffer, has been given to send, which has taken `sent`
-// or answered with an error. Returns whether the connection goes on for a while.
-[[nodiscard, gnu::cold, gnu::noinline]] bool settle_last(Worker &worker, Connection &connection, long sent,
-                                                         size_t size) {
-    if (sent < 0 && sent != -EAGAIN && sent != -EINTR) return false;
-    if (sent < 0) sent = 0;
-    worker.context.counters.add(Counter::bytes_out, size_t(sent));
-    if (sent == long(size)) return finish(worker, connection);
-    worker.context.counters.add(Counter::stalled);
-    enter(worker, connection, Connection::State::sending_last);
-    return hold_output(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), {worker.input, 0});
-}
-
-// The connection has waited too long: a request that has come in part is answered with 408 (RFC 9110 section 15.5.9).
-// Half of an empty line is no part of one. Returns whether the connection goes on for a while.
-[[nodiscard, gnu::cold, gnu::noinline]] bool expire(Worker &worker, Connection &connection) {
-    using enum Connection::State;
-    worker.context.counters.add(Counter::expired);
-    const long socket = worker.socket_of(connection);
-    if (connection.state == receiving_head) {
-        const Stash &first = worker.stashes[connection.stash];
-        const bool has_begun = first.bytes[0] != '\r';
-        const bool is_head = first.method == Method::head;  // which has an answer without content
-        give_back_stash(worker, connection);
-        connection.exchange.manner = Exchange::Manner{Status::ok, Exchange::Persistence::keep, is_head};
-        if (!has_begun) return false;
-    } else if (connection.state != receiving_content) {
-        // A reset, so that the kernel does not keep what the peer does not take either.
-        if (connection.sends()) (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
-        return false;
-    }
-    Answer answer{worker.output, &worker.context};
-    refuse_request(connection, answer, Status::request_timeout);
-    const size_t size = size_t(answer.at - worker.output);
-    return settle_last(worker, connection, send(socket, worker.output, size), size);
-}
-
-// Makes sure that so many pieces are free, at the cost of the heads that have waited longest. Returns false if it would
-// be that of the connection itself.
-[[nodiscard, gnu::cold, gnu::noinline]] bool make_room(Worker &worker, const Connection &connection, size_t count) {
-    while (worker.free_stashes < count) {
-        if (worker.oldest_stash == 0) return false;
-        Connection &oldest = worker.connections[worker.stashes[worker.oldest_stash].socket];
-        if (&oldest == &connection) return false;
-        if (!expire(worker, oldest)) close_connection(worker, oldest);
-    }
-    return true;
-}
-
-// Adds to a head that waits: its next bytes, and what is known of it with them. There is room.
-[[gnu::cold, gnu::noinline]] void add_to_stash(Worker &worker, Stash &first, const Head &head, Cursor cursor) {
-    Bytes more{cursor.at + first.size, cursor.left() - first.size};
+// Adds the next bytes of a head to its stashes, and what is known of it with them. `input` is the whole partial head.
+// There are enough free stashes.
+COLD void add_to_stash(Worker &worker, Stash &first, const Head &head, Cursor input) {
+    Bytes more{input.at + first.size, input.left() - first.size};
     size_t place = first.size;  // in the piece
-    first.size = uint32_t(cursor.left());
-    first.line = uint32_t(head.stopped_line - cursor.at);
+    first.size = uint32_t(input.left());
+    first.line = uint32_t(head.stopped_line - input.at);
     first.facts = uint16_t(head.facts);
     first.method = head.method;
     Stash *piece = &first;
@@ -2344,12 +2158,159 @@ void close_connection(Worker &worker, Connection &connection) {
     }
 }
 
-// What has come of a head, at `cursor`, waits for the rest. Returns whether the connection goes on.
-[[nodiscard, gnu::cold, gnu::noinline]] bool hold_head(Worker &worker, Connection &connection, Cursor cursor) {
+// ---- Connections -----------------------------------------------------------------------------------------------
+// Every transition of a connection. A connection holds memory of its own only while it waits in the middle of
+// something: stashes for a partial head, a block for output that its peer does not take. The caller of a transition
+// does what it returns.
+
+enum class [[nodiscard]] Next : uint8_t{
+    wait,     // nothing: the next event of the connection is watched for
+    receive,  // the same, unless the socket may hold input that no event will report
+    close,
+};
+
+// What an event has brought: input, or without input what comes next.
+struct [[nodiscard]] Arrival {
+    size_t size;      // of the input, in the input buffer
+    bool is_drained;  // the socket holds no more of it, as far as can be known
+    Next next;
+};
+constexpr Arrival without_input(Next next) { return {0, false, next}; }
+
+// Enters a state, with the time that this state has.
+COLD void enter(const Worker &worker, Connection &connection, Connection::State state) {
+    connection.state = state;
+    connection.deadline = uint8_t(worker.now + ticks_of(state));
+}
+
+// Watches for what the state needs. What is there already is reported, too.
+COLD Next watch_anew(const Worker &worker, const Connection &connection) {
+    const uint32_t events = connection.sends() ? sending_events : receiving_events;
+    const long result = epoll_ctl(worker.epoll, EPOLL_CTL_MOD, worker.socket_of(connection), events);
+    return result == 0 ? Next::wait : Next::close;
+}
+
+COLD void give_back_head(Worker &worker, Connection &connection) {
+    give_back_stashes(worker, connection.stash);
+    connection.state = Connection::State::idle;
+}
+
+HOT void close_connection(Worker &worker, Connection &connection) {
+    if (connection.state == Connection::State::receiving_head) [[unlikely]]
+        give_back_head(worker, connection);
+    if (connection.sends()) [[unlikely]]
+        give_back_block(worker, connection);
+    connection.state = Connection::State::closed;
+    worker.open_connections--;
+    const long socket = worker.socket_of(connection);
+    worker.group_sizes[size_t(socket) / group_size]--;
+    (void)close(socket);  // frees the descriptor whatever it returns
+    resume_accepting(worker);
+}
+
+// Puts output that the socket does not take into a block, with the input that must wait for it.
+COLD Next hold_output(Worker &worker, Connection &connection, Bytes output, Bytes input) {
+    const size_t index = worker.find_block(nullptr);  // the first free one, so that few pages are in use
+    if (index == worker.block_limit) return Next::close;
+    worker.block_owners[index] = &connection;
+    Block *const block = worker.blocks + index;
+    block->output_begin = 0;
+    block->output_end = uint32_t(output.size);
+    block->input_end = uint32_t(input.size);
+    put(block->output, output);
+    put(block->input, input);
+    return watch_anew(worker, connection);
+}
+
+// Discards what arrives after the last answer, until the peer closes or has sent too much: closing with unread input
+// would send a reset, which could destroy that answer (RFC 9112 section 9.6).
+COLD Next linger(Worker &worker, Connection &connection) {
+    for (;;) {
+        const long got = recv(worker.socket_of(connection), worker.input, input_size);
+        if (got == -EINTR) continue;
+        if (got <= 0) return got == -EAGAIN ? Next::wait : Next::close;
+        if (uint64_t(got) >= connection.linger_left) return Next::close;
+        connection.linger_left -= uint32_t(got);
+    }
+}
+
+// The last answer is sent, and the peer may still send.
+COLD Next finish(Worker &worker, Connection &connection) {
+    if (shutdown(worker.socket_of(connection), SHUT_WR) != 0) return Next::close;
+    enter(worker, connection, Connection::State::lingering);
+    connection.linger_left = linger_limit;
+    return watch_anew(worker, connection);
+}
+
+// Refuses a request, in this one place. What follows it on the connection is not interpreted.
+COLD void refuse_request(Connection &connection, Answer &answer, Status status) {
+    connection.exchange.manner.status = status;
+    connection.exchange.manner.persistence = Persistence::close;
+    answer_status(connection.exchange, answer);
+}
+
+// The last answer, `size` bytes of the output buffer, was given to send, which returned `sent`.
+COLD Next settle_last(Worker &worker, Connection &connection, long sent, size_t size) {
+    if (sent == -EAGAIN || sent == -EINTR) sent = 0;
+    if (sent < 0) return Next::close;
+    worker.context.counters.add(Counter::bytes_out, size_t(sent));
+    if (sent == long(size)) return finish(worker, connection);
+    worker.context.counters.add(Counter::stalled);
+    enter(worker, connection, Connection::State::sending_last);
+    return hold_output(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), {worker.input, 0});
+}
+
+// The connection has been in its state for too long. A request that has come in part is answered with 408 (RFC 9110
+// section 15.5.9). Half an empty line is not part of one.
+COLD Next expire(Worker &worker, Connection &connection) {
+    using enum Connection::State;
+    worker.context.counters.add(Counter::expired);
+    const long socket = worker.socket_of(connection);
+    if (connection.state == receiving_head) {
+        const Stash &first = worker.stashes[connection.stash];
+        const bool has_begun = first.bytes[0] != '\r';
+        const bool is_head = first.method == Method::head;
+        give_back_head(worker, connection);
+        connection.exchange.manner = Exchange::Manner{Status::ok, Persistence::keep, is_head};
+        if (!has_begun) return Next::close;
+    } else if (connection.state != receiving_content) {
+        // A reset, so that the kernel does not keep what the peer does not take.
+        if (connection.sends()) (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
+        return Next::close;
+    }
+    Answer answer{worker.output, &worker.context};
+    refuse_request(connection, answer, Status::request_timeout);
+    const size_t size = size_t(answer.at - worker.output);
+    return settle_last(worker, connection, send(socket, worker.output, size), size);
+}
+
+// Frees stashes until there are `count`, at the cost of the heads that have waited longest. Returns false if the next
+// one would be the connection's own.
+[[nodiscard]] COLD bool make_room(Worker &worker, const Connection &connection, size_t count) {
+    while (worker.free_stashes < count) {
+        if (worker.oldest_stash == 0) return false;
+        Connection &oldest = worker.connections[worker.stashes[worker.oldest_stash].socket];
+        if (&oldest == &connection) return false;
+        if (expire(worker, oldest) == Next::close) close_connection(worker, oldest);
+    }
+    return true;
+}
+
+// What has come of a request, `input`, waits for the rest: its content, or a partial head. The time runs from the
+// request's first byte. Empty lines, and half of one, are not part of a request and bring no time.
+COLD Next await_rest(Worker &worker, Connection &connection, Cursor input) {
+    using enum Connection::State;
+    if (!connection.content.is_between_requests()) {
+        if (connection.state != receiving_content) enter(worker, connection, receiving_content);
+        return Next::receive;
+    }
+    connection.state = idle;
+    if (input.left() == 0) return Next::receive;
+
     Head head;
-    head.stopped_line = cursor.at;
-    (void)is_still_incomplete(cursor, head);  // it is: this is for what its whole lines say
-    if (!make_room(worker, connection, stashes_for(cursor.left()))) return false;
+    head.stopped_line = input.at;
+    (void)is_still_incomplete(input, head);  // it is; this is for what its whole lines say
+    if (!make_room(worker, connection, stashes_for(input.left()))) return Next::close;
     const uint16_t index = take_stash(worker);
     Stash &first = worker.stashes[index];
     first.older = worker.newest_stash;
@@ -2358,160 +2319,57 @@ void close_connection(Worker &worker, Connection &connection) {
     first.size = 0;
     (first.older != 0 ? worker.stashes[first.older].newer : worker.oldest_stash) = index;
     worker.newest_stash = index;
+    add_to_stash(worker, first, head, input);
     connection.stash = index;
-    add_to_stash(worker, first, head, cursor);
-    return true;
-}
-
-// What has arrived ends inside a request: in its content, or in its head, of which `input` has come. Its time runs from
-// its first byte on. Empty lines are no part of a request, nor is half of one: they bring no time. Returns whether the
-// connection goes on.
-[[nodiscard, gnu::cold]] bool await_rest(Worker &worker, Connection &connection, Cursor input) {
-    using enum Connection::State;
-    if (connection.content.state != Content::State::none) {
-        if (connection.state != receiving_content) enter(worker, connection, receiving_content);
-        return true;
-    }
-    connection.state = idle;
-    if (input.left() == 0) return true;
-    if (!hold_head(worker, connection, input)) return false;
     connection.state = receiving_head;
     if (*input.at != '\r') enter(worker, connection, receiving_head);
-    return true;
+    return Next::receive;
 }
 
 // How far the input has been answered.
-enum class Progress : size_t {
+enum class Progress : uint8_t {
     all,      // to its end, or until the output buffer was full
     to_rest,  // to a request that has not arrived whole
     to_last,  // to the connection's last request
-    to_end,   // the same, and the peer is done: it has asked for the end and sent nothing behind that
+    to_end,   // the same, and the peer is done: it asked for the end, and has sent nothing after that
 };
 
-// All that can be answered now is answered, in `size` bytes of the output buffer, of which send has taken `sent` or
-// answered with an error; `rest` of the input is left. What send has not taken waits in a block until the socket is
-// writable, and so does the rest. Returns whether the connection goes on.
-[[nodiscard, gnu::cold, gnu::noinline]] bool settle(Worker &worker, Connection &connection, Cursor rest, long sent,
-                                                    size_t size, Progress progress) {
-    if (progress == Progress::to_end && sent == long(size)) {
-        worker.context.counters.add(Counter::bytes_out, size);
-        return false;
-    }
-    if (progress >= Progress::to_last) return settle_last(worker, connection, sent, size);
-    if (sent < 0) {
-        if (sent != -EAGAIN && sent != -EINTR) return false;
-        sent = 0;
-    }
+// Answers, `size` bytes of the output buffer, were given to send, which returned `sent`. What it did not take waits
+// in a block until the socket is writable; so does `rest`, the input that is not answered yet.
+COLD Next settle(Worker &worker, Connection &connection, Cursor rest, long sent, size_t size, Progress progress) {
+    const bool is_whole = sent == long(size);
+    if (progress == Progress::to_last || (progress == Progress::to_end && !is_whole))
+        return settle_last(worker, connection, sent, size);
+    if (sent == -EAGAIN || sent == -EINTR) sent = 0;
+    if (sent < 0) return Next::close;
     worker.context.counters.add(Counter::bytes_out, size_t(sent));
-    if (sent == long(size)) return await_rest(worker, connection, rest);
+    if (progress == Progress::to_end) return Next::close;
+    if (is_whole) return await_rest(worker, connection, rest);
     worker.context.counters.add(Counter::stalled);
     enter(worker, connection, Connection::State::sending);
     return hold_output(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), {rest.at, rest.left()});
 }
 
-// Takes one request, or what has arrived of it. A head is taken whole or not at all, content as far as it has arrived.
-[[nodiscard, gnu::always_inline]] inline Parse take_request(Connection &connection, Cursor &cursor, Answer &answer) {
-    Exchange &exchange = connection.exchange;
-    if (connection.content.state == Content::State::none) [[likely]] {
-        Head head;
-        const Taken taken = take_head(cursor, head);
-        cursor.at = taken.at;
-        if (taken.parse != Parse::complete) [[unlikely]] {
-            const bool is_head = head.method == Method::head;  // a refusal of HEAD has no content either
-            exchange.manner = Exchange::Manner{Status::ok, Exchange::Persistence::keep, is_head};
-            return taken.parse;
-        }
-        begin_exchange(exchange, head);
-        if (head.framing == Framing::no_content) [[likely]]
-            return Parse::complete;
-        connection.content = begin_content(head);
-        if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0)) [[unlikely]] {
-            // An error that the head determines comes at once, and not behind content that nobody needs any more; so
-            // the connection cannot go on (RFC 9110 section 10.1.1).
-            if (exchange.manner.status > Status::options) return refuse(exchange.manner.status);
-            if (cursor.at == cursor.end) answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n"_b);
-        }
-    }
-    return take_content(cursor, connection.content, [&](Bytes piece) { take_piece(exchange, piece); });
-}
-
-// Whether no more had arrived than what `cursor` ends with, as far as that can be known: it was less than there was
-// room for, so the socket is empty, and the next arrival is a new edge. But an end of stream that has already arrived
-// is none, and urgent data ends a recv early: then receive until the socket says so. (So do descriptors that come
-// through a Unix socket, and a peer that passes any may wait for its answer.)
-[[nodiscard, gnu::always_inline]] inline bool is_drained(const Worker &worker, const Cursor &cursor,
-                                                         const epoll_event &event) {
-    return cursor.end < worker.input + input_size && (event.events & (EPOLLRDHUP | EPOLLPRI)) == 0;
-}
-
-// Takes one request behind the other and composes the answers.
-[[nodiscard, gnu::always_inline]] inline Progress
-answer_requests(Worker &worker, Connection &connection, Cursor &cursor, const epoll_event &event, Answer &answer) {
-    do {
-        const Parse parse = take_request(connection, cursor, answer);
-        if (parse != Parse::complete) [[unlikely]] {
-            if (parse == Parse::empty_line && cursor.at != cursor.end) continue;
-            if (parse < Parse::refused) return Progress::to_rest;
-            refuse_request(connection, answer, refusal(parse));
-            return Progress::to_last;
-        }
-        if (worker.drain_ticks != 0 && cursor.at == cursor.end && peek(worker.socket_of(connection)) <= 0) [[unlikely]]
-            connection.exchange.manner.persistence = Exchange::Persistence::close;  // it is the last one
-        worker.context.counters.add(Counter::requests);
-        if (!answer_exchange(connection.exchange, answer))
-            return cursor.at == cursor.end && is_drained(worker, cursor, event) && worker.drain_ticks == 0
-                       ? Progress::to_end
-                       : Progress::to_last;
-    } while (cursor.at != cursor.end && answer.at <= worker.output + (output_size - answer_limit));
-    return Progress::all;
-}
-
-// Answers all complete requests at `cursor`, which is in the input buffer and came with `event`. Returns whether the
-// connection goes on; whether it receives is to be seen by its state.
-[[nodiscard, gnu::always_inline]] inline bool serve(Worker &worker, Connection &connection, int socket,
-                                                    const epoll_event &event, Cursor &cursor) {
-    using enum Connection::State;
-    do {
-        Answer answer{worker.output, &worker.context};
-        const Progress progress = answer_requests(worker, connection, cursor, event, answer);
-        const size_t size = size_t(answer.at - worker.output);
-        long sent = 0;
-        if (size != 0) [[likely]] {
-            connection.state = idle;
-            connection.deadline = worker.idle_deadline;
-            level_branch_history();
-            sent = send(socket, worker.output, size);
-        }
-        if (sent != long(size) || progress != Progress::all) [[unlikely]]
-            return settle(worker, connection, cursor, sent, size, progress);
-        worker.context.counters.add(Counter::bytes_out, size);
-    } while (cursor.at != cursor.end);
-    return true;
-}
-
-// The socket takes output again. If all that was held up is sent, the input that has waited for that is in the input
-// buffer, and `waiting` is its size. Returns whether the connection goes on.
-[[nodiscard, gnu::cold]] bool resume(Worker &worker, Connection &connection, int socket, size_t &waiting) {
-    using enum Connection::State;
+// The socket takes output again. Once all that was held up is sent, the input that waited for it is to be answered.
+Arrival resume(Worker &worker, Connection &connection) {
     Block &block = worker.block_of(connection);
     while (const size_t left = block.output_end - block.output_begin) {
-        const long sent = send(socket, block.output + block.output_begin, left);
+        const long sent = send(worker.socket_of(connection), block.output + block.output_begin, left);
         if (sent == -EINTR) continue;
-        if (sent < 0) return sent == -EAGAIN;
+        if (sent < 0) return without_input(sent == -EAGAIN ? Next::wait : Next::close);
         worker.context.counters.add(Counter::bytes_out, size_t(sent));
         block.output_begin += uint32_t(sent);
     }
-    const size_t size = take_back_input(worker, connection);
-    if (connection.state == sending_last) return finish(worker, connection);
-    enter(worker, connection, connection.content.state == Content::State::none ? idle : receiving_content);
-    waiting = size;
-    return watch_anew(worker, connection);
+    give_back_block(worker, connection);  // nobody else takes it before the next line
+    put(worker.input, {block.input, block.input_end});
+    if (connection.state == Connection::State::sending_last) return without_input(finish(worker, connection));
+    const bool is_idle = connection.content.is_between_requests();
+    enter(worker, connection, is_idle ? Connection::State::idle : Connection::State::receiving_content);
+    return {block.input_end, false, watch_anew(worker, connection)};
 }
 
-// Receives the next bytes of a head that waits. If it is incomplete no longer, all of it is in the input buffer, and
-// `waiting` is its size. Returns whether the connection goes on.
-[[nodiscard, gnu::cold]] bool receive_head(Worker &worker, Connection &connection, const epoll_event &event,
-                                           size_t &waiting) {
+// Receives the next bytes of a partial head. When the head is complete, or wrong, it is input to be answered.
+Arrival receive_head(Worker &worker, Connection &connection, uint32_t events) {
     Stash &first = worker.stashes[connection.stash];
     char *end = worker.input;
     for (const Stash *piece = &first;; piece = worker.stashes + piece->next) {
@@ -2522,193 +2380,205 @@ answer_requests(Worker &worker, Connection &connection, Cursor &cursor, const ep
     long got;
     do got = recv(worker.socket_of(connection), end, size_t(worker.input + input_size - end));
     while (got == -EINTR);
-    if (got <= 0) return got == -EAGAIN;
+    if (got <= 0) return without_input(got == -EAGAIN ? Next::wait : Next::close);
     worker.context.counters.add(Counter::bytes_in, size_t(got));
     end[got] = '\0';
-    const Cursor cursor{worker.input, end + got};
+    const Cursor input{worker.input, end + got};
+    const bool is_drained = input.end < worker.input + input_size && (events & (EPOLLRDHUP | EPOLLPRI)) == 0;
     Head head;
     head.stopped_line = worker.input + first.line;
     head.facts = first.facts;
     head.method = first.method;
-    if (!is_still_incomplete(cursor, head)) {
-        give_back_stash(worker, connection);
-        waiting = cursor.left();
-        return true;
+    if (!is_still_incomplete(input, head)) {
+        give_back_head(worker, connection);
+        return {input.left(), is_drained, Next::wait};
     }
-    if (!make_room(worker, connection, stashes_for(cursor.left()) - stashes_for(first.size)))
-        return expire(worker, connection);
-    add_to_stash(worker, first, head, cursor);
-    return is_drained(worker, cursor, event) || watch_anew(worker, connection);
-}
-
-// Something has arrived; `waiting` bytes of it are in the input buffer already. One read: what it leaves is reported anew,
-// so others have their turn before it. This and `serve` are inlined into run_worker, so that recv and send are made there:
-// a return whose call lies before a system call is mispredicted every time, since the kernel's own calls have overwritten
-// the processor's return stack. Returns whether the connection goes on.
-[[nodiscard, gnu::always_inline]] inline bool receive(Worker &worker, Connection &connection, int socket,
-                                                      const epoll_event &event, size_t waiting) {
-    long filled = long(waiting);
-    if (waiting == 0) [[likely]] {
-        filled = recv(socket, worker.input, input_size);
-        if (filled <= 0) [[unlikely]]
-            return filled == -EAGAIN || (filled == -EINTR && watch_anew(worker, connection));
-        worker.context.counters.add(Counter::bytes_in, size_t(filled));
-    }
-    worker.input[filled] = '\0';
-    Cursor cursor{worker.input, worker.input + filled};
-    if (!serve(worker, connection, socket, event, cursor)) [[unlikely]]
-        return false;
-    if (is_drained(worker, cursor, event) || connection.state < Connection::State::receiving_head) [[likely]]
-        return true;
-    return watch_anew(worker, connection);
+    if (!make_room(worker, connection, stashes_for(input.left()) - stashes_for(first.size)))
+        return without_input(expire(worker, connection));
+    add_to_stash(worker, first, head, input);
+    return without_input(is_drained ? Next::wait : watch_anew(worker, connection));
 }
 
 // ---- Worker loop -----------------------------------------------------------------------------------------------
-// One thread's life: wait, accept, receive and answer, and once a second look at the clock. The clock stands still
-// while there are no connections: an idle server does not wake up.
+// One thread's life: wait, accept, receive, answer, send, and once a second look at the clock. The clock stands still
+// while there are no connections, so an idle server does not wake up.
 
-// Each name with the byte that stands behind it in a Date: one move of four bytes. 1 January 1970 was a Thursday. Years
-// begin with March here, so that a leap day is the last one of its year.
-alignas(1) constexpr char weekdays[] = "Thu,Fri,Sat,Sun,Mon,Tue,Wed,";
-alignas(1) constexpr char months[] = "Mar Apr May Jun Jul Aug Sep Oct Nov Dec Jan Feb ";
-constexpr size_t date_place = sizeof "HTTP/1.1 200 OK\r\nServer: mote\r\nContent-Type: text/plain\r\nDate: " - 1;
-static_assert(head_form[date_place] == weekdays[0] && head_form[date_place + 25] == ' ');
-
-// Writes head_form with the Date (RFC 9110 section 5.6.7) of a moment, in seconds since 1970.
-void put_head(char *at, uint64_t now) {
-    __builtin_memcpy(at, head_form, head_size);
-    at += date_place;
-#pragma GCC unroll 1
-    for (size_t place = 25; place > 16; place -= 3) {  // seconds, minutes, hours
-        const uint64_t limit = place == 19 ? 24 : 60;
-        put_digits(at + place, now % limit);
-        now /= limit;
+// Takes one request, or what has arrived of it. A head is taken whole or not at all, content as far as it has arrived.
+INLINE Taken take_request(Connection &connection, Cursor input, Answer &answer) {
+    Exchange &exchange = connection.exchange;
+    if (connection.content.is_between_requests()) [[likely]] {
+        Head head;
+        const Taken taken = take_head(input, head);
+        if (taken.parse != Parse::complete) [[unlikely]] {
+            const bool is_head = head.method == Method::head;  // a refusal of HEAD has no content either
+            exchange.manner = Exchange::Manner{Status::ok, Persistence::keep, is_head};
+            return taken;
+        }
+        begin_exchange(exchange, head);
+        if (head.framing == Framing::no_content) [[likely]]
+            return taken;
+        input.at = taken.at;
+        connection.content = begin_content(head);
+        if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0)) [[unlikely]] {
+            // An error that the head determines comes at once, not after content that nobody needs. So the connection
+            // cannot go on (RFC 9110 section 10.1.1).
+            const Status status = exchange.manner.status;
+            if (status != Status::ok && status != Status::options) return judged(input.at, status);
+            if (input.left() == 0) answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n"_b);
+        }
     }
-    const uint32_t days = uint32_t(now);
-    copy<4>(at, weekdays + size_t(days % 7) * 4);
-    // In quarters of a day since 1 March of the year 0. Of these a year has 1,461 on the average, but a century has
-    // 146,097. Each day counts by its last quarter, which makes the fourth year the longer one.
-    uint32_t quarters = (days + 719468) * 4 + 3;
-    uint32_t year = quarters / 146097 * 100;
-    quarters = quarters % 146097 | 3;
-    year += quarters / 1461;
-    // In fifths of a day a month has 153: five months from March on have 31, 30, 31, 30 and 31 days if 2 are added.
-    const uint32_t fifths = quarters % 1461 / 4 * 5 + 2;
-    const size_t month = fifths / 153;
-    put_digits(at + 7, fifths % 153 / 5 + 1);
-    copy<4>(at + 8, months + month * 4);
-    if (month >= 10) year++;  // January and February
-    put_digits(at + 16, year);
+    return take_content(input, connection.content, [&](Bytes piece) { take_piece(exchange, piece); });
 }
 
-// Makes the clock tick at the next full second, or soon if the server drains or a tick's work is not done, and the Date
-// bytes those of this one.
-[[gnu::cold, gnu::noinline]] void run_clock(Worker &worker) {
-    worker.is_ticking = true;
-    timespec now{};
-    (void)clock_gettime(CLOCK_REALTIME, now);  // cannot fail: the clock exists and `now` is writable
-    put_head(worker.context.head, uint64_t(now.tv_sec));
-    int64_t left_ns = 1'000'000'000 - (now.tv_nsec | 1);  // less than a second: that took longer than 1 ns anyway
-    if (worker.drain_ticks != 0) left_ns = drain_tick_ms * 1'000'000;
-    if (worker.overdue_at != 0) left_ns = end_pause_ms * 1'000'000;
-    (void)timerfd_settime(worker.timer, left_ns);  // likewise
+// How far answer_requests has come, and where that is in the input.
+struct Answered {
+    const char *at;
+    Progress progress;
+};
+
+// Takes one request after the other and composes the answers.
+INLINE Answered answer_requests(Worker &worker, Connection &connection, Cursor input, bool is_drained, Answer &answer) {
+    do {
+        const Taken taken = take_request(connection, input, answer);
+        input.at = taken.at;
+        if (taken.parse != Parse::complete) [[unlikely]] {
+            if (taken.parse == Parse::empty_line && input.left() != 0) continue;
+            if (taken.parse != Parse::refused) return {input.at, Progress::to_rest};
+            refuse_request(connection, answer, taken.status);
+            return {input.at, Progress::to_last};
+        }
+        if (worker.drain_ticks != 0 && input.left() == 0 && peek(worker.socket_of(connection)) <= 0) [[unlikely]]
+            connection.exchange.manner.persistence = Persistence::close;  // it is the last request
+        worker.context.counters.add(Counter::requests);
+        if (!answer_exchange(connection.exchange, answer)) {
+            const bool is_end = input.left() == 0 && is_drained && worker.drain_ticks == 0;
+            return {input.at, is_end ? Progress::to_end : Progress::to_last};
+        }
+    } while (input.left() != 0 && answer.at <= worker.output + output_size);
+    return {input.at, Progress::all};
 }
 
-// The clock ticks from now on, if it does not yet.
-[[gnu::cold, gnu::noinline]] void start_clock(Worker &worker) {
-    if (!worker.is_ticking) run_clock(worker);
+// Answers all complete requests in the input buffer.
+INLINE Next serve(Worker &worker, Connection &connection, int socket, const Arrival &arrival) {
+    worker.input[arrival.size] = '\0';
+    Cursor input{worker.input, worker.input + arrival.size};
+    Next next = Next::receive;
+    do {
+        Answer answer{worker.output, &worker.context};
+        const Answered answered = answer_requests(worker, connection, input, arrival.is_drained, answer);
+        input.at = answered.at;
+        const size_t size = size_t(answer.at - worker.output);
+        long sent = 0;
+        if (size != 0) [[likely]] {
+            connection.state = Connection::State::idle;
+            connection.deadline = uint8_t(worker.now + ticks_of(Connection::State::idle));
+            sent = send(socket, worker.output, size);
+        }
+        if (sent != long(size) || answered.progress != Progress::all) [[unlikely]] {
+            next = settle(worker, connection, input, sent, size, answered.progress);
+            break;
+        }
+        worker.context.counters.add(Counter::bytes_out, size);
+    } while (input.left() != 0);
+    if (arrival.is_drained || next != Next::receive) [[likely]]
+        return next;
+    return watch_anew(worker, connection);
 }
 
-// How far in the past the deadline of a connection is put that has been looked at again: further than a tick may be late.
+// Receives once. What that leaves in the socket is reported anew, so others get a turn before it.
+//
+// A recv that returns less than it had room for has usually drained the socket. An end of stream that has arrived is
+// the first exception; no further event will announce it. The second one is urgent data, which ends a recv early. (So
+// do descriptors passed over a Unix socket, and urgent data out of order, which no event shows. See end_overdue().)
+INLINE Arrival receive(Worker &worker, const Connection &connection, int socket, uint32_t events) {
+    const long got = recv(socket, worker.input, input_size);
+    if (got <= 0) [[unlikely]] {
+        if (got == -EINTR) return without_input(watch_anew(worker, connection));
+        return without_input(got == -EAGAIN ? Next::wait : Next::close);
+    }
+    worker.context.counters.add(Counter::bytes_in, size_t(got));
+    return {size_t(got), got < long(input_size) && (events & (EPOLLRDHUP | EPOLLPRI)) == 0, Next::wait};
+}
+
+// How far back the deadline of a connection is set that has been looked at again: further than a tick may be late.
 constexpr int8_t looked_again = -64;
 
-// Ends connections whose time is over, but looks again at one for which something has arrived: its event is on the way, or
-// there is none (see is_drained), so it is made anew. That happens once: what has come by the next tick must have been
-// answered, or begun a request, which gives it another deadline. While the server drains, the time of a connection
-// between requests is over if it had none for more than a second, and of every one when the grace is.
-// Goes on where it has stopped, for some 5 ms, so that others do not wait. Returns whether it has come to the end.
-[[nodiscard, gnu::cold]] bool end_overdue(Worker &worker) {
-    using enum Connection::State;
+// Whether the time of a connection is over. While the server drains, one between requests has a second after its last
+// request, and none at all once the grace period is over.
+[[nodiscard]] bool is_overdue(const Worker &worker, const Connection &connection) {
+    const auto left = int8_t(connection.deadline - worker.now);
+    if (left <= 0) return true;
+    if (worker.drain_ticks == 0 || !connection.is_between_requests()) return false;
+    const bool is_first = connection.state == Connection::State::accepted;
+    const bool is_recent = left >= ticks_of(connection.state) - 1;
+    return !is_recent || worker.drain_ticks > (is_first ? drain_first_ticks : drain_grace_ticks);
+}
+
+// Ends the connection, which is overdue. But if something has arrived that no event has reported, the event is made
+// anew, once: what has arrived by the next tick must have been answered, or have begun a request, which has another
+// deadline.
+COLD Next end_overdue(Worker &worker, Connection &connection) {
+    const bool was_looked_at = int8_t(connection.deadline - worker.now) <= looked_again / 2;
+    const bool awaits_input = connection.receives() || connection.state == Connection::State::receiving_head;
+    if (!awaits_input || was_looked_at || peek(worker.socket_of(connection)) == -EAGAIN)
+        return expire(worker, connection);
+    connection.deadline = uint8_t(worker.now + looked_again);
+    return watch_anew(worker, connection);
+}
+
+// Ends all overdue connections, but no more in a row than others can wait for. Returns whether it has come to the end
+// of the table; otherwise it goes on there when it is called again.
+[[nodiscard]] bool end_all_overdue(Worker &worker) {
     size_t turns = 0;
     for (size_t socket = worker.overdue_at; socket < group_count * group_size; socket++) {
         if (worker.group_sizes[socket / group_size] == 0) {
-            socket |= group_size - 1;  // the last one of the group, whose page nobody touches
+            socket |= group_size - 1;  // the last one of the group, whose page stays untouched
             continue;
         }
         Connection &connection = worker.connections[socket];
-        const Connection::State state = connection.state;
-        if (state == closed) continue;
-        const auto left = int8_t(connection.deadline - worker.ticks());
-        if (left > 0) {
-            if (worker.drain_ticks == 0 || state < accepted) continue;
-            const uint8_t grace_ticks = state == accepted ? drain_first_ticks : drain_grace_ticks;
-            const int first_second = timeouts[size_t(state)] - 1;  // no less is left in it
-            if (worker.drain_ticks <= grace_ticks && left >= first_second) continue;
-        }
+        if (connection.state == Connection::State::closed || !is_overdue(worker, connection)) continue;
         if (turns++ == end_turns) {
             worker.overdue_at = uint32_t(socket);
             return false;
         }
-        bool goes_on;
-        if (state >= receiving_head && left > looked_again / 2 && peek(long(socket)) != -EAGAIN) {
-            connection.deadline = uint8_t(worker.ticks() + looked_again);
-            goes_on = watch_anew(worker, connection);
-        } else {
-            goes_on = expire(worker, connection);
-        }
-        if (!goes_on) close_connection(worker, connection);
+        if (end_overdue(worker, connection) == Next::close) close_connection(worker, connection);
     }
     worker.overdue_at = 0;
     return true;
 }
 
-// Stops watching the listener.
-[[gnu::cold, gnu::noinline]] void ignore_listener(const Worker &worker) {
-    (void)epoll_ctl(worker, EPOLL_CTL_DEL, worker.listener, 0);  // fails if it was not watched
-}
-
-// What a connection needs has run out: waiting ones stay in the backlog until one of ours closes, or the next tick, for
-// what has run out may be the system's.
-[[gnu::cold]] void pause_accepting(Worker &worker) {
-    worker.is_accepting = false;
-    worker.context.counters.add(Counter::exhausted);
-    ignore_listener(worker);
-    start_clock(worker);
-    // The kernel has told nobody else of them.
-    if (worker.process->room >= 0) (void)timerfd_settime(worker.process->room, 1);  // now; cannot fail
-}
-
-// From now on the socket drops what has less than this many hops left. (Neither call can fail on a socket that has that
-// version of IP.) Returns what the call for IPv4 returns, which sockets of IPv6 know as well.
-[[gnu::cold, gnu::noinline]] long drop_by_hops(long socket, int smallest) {
+// From now on the socket drops packets with fewer hops left. Neither call can fail on a socket with that version of IP.
+// Returns what the call for IPv4 returns, which sockets of IPv6 accept as well.
+COLD long drop_by_hops(long socket, int smallest) {
     (void)setsockopt(socket, IPPROTO_IPV6, IPV6_MINHOPCOUNT, smallest);
     return setsockopt(socket, IPPROTO_IP, IP_MINTTL, smallest);
 }
 
-// Accepts waiting connections, but not more in a row than others can wait for. Returns whether there are none left.
+// Accepts waiting connections, but no more in a row than others can wait for. Returns whether none are left.
 inline bool accept_connections(Worker &worker) {
     for (size_t turn = 0; turn < accept_turns; turn++) {
-        const bool has_room = worker.context.counters[Counter::open] < connection_limit;
+        const bool has_room = worker.open_connections < connection_limit;
         const long socket = has_room ? accept4(worker.listener, SOCK_NONBLOCK) : -EMFILE;
         if (socket < 0) [[unlikely]] {
-            // What has run out, or a rule that forbids it, may last. From 64 on errors are the network's, to be
-            // followed by another try (accept(2)): the listener is reported as long as there are connections.
             if (socket == -EAGAIN) return true;
             if (socket == -EINTR) continue;
+            // Errors from 64 on are the network's, and call for another try (accept(2)): the listener is reported as
+            // long as connections wait. With the others something has run out, or a rule forbids it, and that may
+            // last.
             if (socket > -64 || socket == -ENOBUFS) pause_accepting(worker);
             return false;
         }
         const bool fits = size_t(socket) < group_count * group_size;
-        if (!fits || epoll_ctl(worker, EPOLL_CTL_ADD, socket, receiving_events) != 0) [[unlikely]] {
-            (void)close(socket);  // the descriptor is free whatever close answers
+        if (!fits || epoll_ctl(worker.epoll, EPOLL_CTL_ADD, socket, receiving_events) != 0) [[unlikely]] {
+            (void)close(socket);  // frees the descriptor whatever it returns
             continue;
         }
         if (worker.drain_ticks != 0) [[unlikely]]
-            (void)drop_by_hops(socket, 0);                    // see drain()
-        Connection &connection = worker.connections[socket];  // as an earlier one has left it; it has no block
+            (void)drop_by_hops(socket, 0);  // see drain()
+        Connection &connection = worker.connections[socket];
         enter(worker, connection, Connection::State::accepted);
         connection.content.state = Content::State::none;
-        worker.context.counters.add(Counter::open);
+        worker.open_connections++;
         worker.context.counters.add(Counter::accepted);
         worker.group_sizes[size_t(socket) / group_size]++;
         start_clock(worker);
@@ -2716,82 +2586,77 @@ inline bool accept_connections(Worker &worker) {
     return false;
 }
 
-// The server is to end. For a short time new connections are still accepted whose handshake has begun, but a SYN is
-// dropped: its sender repeats it after a second and then finds the port's next owner, or none. (A connection that is
-// still in the queue of a listener when that is closed is reset.) What drops it is the smallest TTL that the listener
-// takes, which no peer's SYN has, and which does not apply to the end of a handshake; a socket filter would need a
-// capability. An accepted socket inherits it, and what it has dropped until then is sent again soon. A Unix socket has
-// no hops: it refuses new connections at once, and keeps those in its queue.
-[[gnu::cold]] void drain(Worker &worker) {
+// The server is to end. Connections whose handshake has begun are still accepted for a short time: closing a listener
+// resets those in its queue. New handshakes do not begin. The listener drops every SYN; the peer sends it again after
+// a second, and then finds the port's next owner, or none. What drops a SYN is a minimum of hops that no packet has.
+// It does not apply to the end of a handshake; a socket filter would, and needs a capability. Accepted sockets
+// inherit the minimum, and what they have dropped before it is taken back is soon sent again. A Unix socket has no
+// hops: it refuses new connections, and keeps those in its queue.
+void drain(Worker &worker) {
     worker.drain_ticks = 1;
     if (worker.process->is_inherited || drop_by_hops(worker.listener, 255) != -EOPNOTSUPP) return;
     (void)shutdown(worker.listener, SHUT_RD);
     worker.has_stopped_listening = true;
-    ignore_listener(worker);  // its end would be reported without end
+    ignore_listener(worker);  // otherwise its end would be reported forever
     while (!accept_connections(worker) && worker.is_accepting) {}
 }
 
-// A tick while the server drains; the first one may have come together with the order to stop. The last worker that
-// has no connection any more ends the process.
-[[gnu::cold]] void go_on_draining(Worker &worker) {
+// A tick while the server drains. The first may come together with the order to stop. The last worker that has no
+// connection left ends the process.
+void go_on_draining(Worker &worker) {
     worker.drain_ticks++;
     if (worker.listener >= 0) {
         if (worker.drain_ticks <= drain_grace_ticks || !accept_connections(worker)) return run_clock(worker);
         worker.has_stopped_listening = true;
-        ignore_listener(worker);  // which somebody else may have open still
+        ignore_listener(worker);  // closing it does not, if another process has it open
         (void)close(worker.listener);
         worker.listener = -1;
     }
-    if (worker.context.counters[Counter::open] != 0) return run_clock(worker);
+    if (worker.open_connections != 0) return run_clock(worker);
     if (__atomic_sub_fetch(&worker.process->running_workers, 1, __ATOMIC_RELAXED) == 0) exit_group(0);
 }
 
-// The clock has ticked, or goes on with the work of the last tick. It ticks as long as there are connections, or are to be
-// again.
-[[gnu::cold]] void tick(Worker &worker) {
-    if (worker.overdue_at == 0 && worker.drain_ticks % 8 == 0) worker.idle_deadline++;
-    if (!end_overdue(worker)) return run_clock(worker);
+// The clock has ticked, or goes on with the work of the last tick. It ticks as long as there are connections, or
+// accepting has paused.
+void tick(Worker &worker) {
+    if (worker.overdue_at == 0 && worker.drain_ticks % 8 == 0) worker.now++;
+    if (!end_all_overdue(worker)) return run_clock(worker);
     if (worker.drain_ticks != 0) return go_on_draining(worker);
     resume_accepting(worker);
     worker.is_ticking = false;
-    if (worker.context.counters[Counter::open] != 0 || !worker.is_accepting) run_clock(worker);
+    if (worker.open_connections != 0 || !worker.is_accepting) run_clock(worker);
 }
 
-// An event of `descriptor` that is not about a connection that just receives. Returns how much input has waited for it
-// and is to be answered now. A connection that does not go on is closed.
-[[nodiscard, gnu::cold, gnu::noinline]] size_t handle_rare_event(Worker &worker, Connection &connection,
-                                                                 epoll_event &event) {
+// Any event but those of the listener and of connections that just receive.
+COLD Arrival handle_rare_event(Worker &worker, Connection &connection, int descriptor, uint32_t events) {
     using enum Connection::State;
-    const int descriptor = int(event.data);
-    const bool is_stop = descriptor == worker.process->stop;
-    if (is_stop) drain(worker);
-    if (is_stop || descriptor == worker.timer) tick(worker);
-    if (descriptor == worker.process->room && worker.is_accepting && !worker.has_stopped_listening) {
-        ignore_listener(worker);  // so that what waits there is reported to this worker, too
-        worker.is_accepting = false;
-        resume_accepting(worker);
-    }
-    size_t waiting = 0;
-    // One of the above, or closed by another event that came at the same time.
-    if (connection.state == closed) return 0;
-    bool goes_on;
-    if (connection.state == receiving_head) {
-        goes_on = receive_head(worker, connection, event, waiting);
+    if (descriptor == worker.process->stop) {
+        drain(worker);
+        tick(worker);
+    } else if (descriptor == worker.timer) {
+        tick(worker);
+    } else if (descriptor == worker.process->room) {
+        if (worker.is_accepting && !worker.has_stopped_listening) {
+            ignore_listener(worker);  // so that what waits there is reported to this worker, too
+            worker.is_accepting = false;
+            resume_accepting(worker);
+        }
+    } else if (connection.state == receiving_head) {
+        return receive_head(worker, connection, events);
     } else if (connection.state == lingering) {
-        goes_on = linger(worker, connection);
-    } else {
-        goes_on = resume(worker, connection, descriptor, waiting);
-        event.events |= EPOLLRDHUP;  // as if: there may be more in the socket than what waits
-    }
-    if (goes_on) return waiting;
-    close_connection(worker, connection);
-    return 0;
+        return without_input(linger(worker, connection));
+    } else if (connection.sends()) {
+        return resume(worker, connection);
+    }  // otherwise it was closed by an event that came at the same time
+    return without_input(Next::wait);
 }
 
-[[noreturn, gnu::hot, gnu::noinline]] void run_worker(Worker &worker) {
+// A system call flushes the processor's stack of return addresses, so the first return after it is mispredicted. This
+// is why recv and send are called here, in inlined functions.
+[[noreturn]] HOT void run_worker(Worker &worker) {
     for (;;) {
-        epoll_event *event = worker.events;
-        // On an error, which can only be EINTR, there are none.
+        const epoll_event *event = worker.events;
+        // An error can only be EINTR. Then there are no events.
         for (long left = epoll_wait(worker.epoll, worker.events, events_per_wait); --left >= 0; event++) {
             const int descriptor = int(event->data);
             if (descriptor == worker.listener) {
@@ -2799,212 +2664,171 @@ inline bool accept_connections(Worker &worker) {
                 continue;
             }
             Connection &connection = worker.connections[descriptor];
-            size_t waiting = 0;
-            if (!connection.receives()) [[unlikely]] {
-                waiting = handle_rare_event(worker, connection, *event);
-                if (waiting == 0) continue;
-            }
-            if (!receive(worker, connection, descriptor, *event, waiting)) [[unlikely]]
+            const Arrival arrival = connection.receives()
+                                        ? receive(worker, connection, descriptor, event->events)
+                                        : handle_rare_event(worker, connection, descriptor, event->events);
+            Next next = arrival.next;
+            if (arrival.size != 0 && next != Next::close) [[likely]]
+                next = serve(worker, connection, descriptor, arrival);
+            if (next == Next::close) [[unlikely]]
                 close_connection(worker, connection);
         }
     }
 }
 
 // ---- Start-up --------------------------------------------------------------------------------------------------
-// Arguments, listeners, threads, and the end. Everything that can fail fails here, before the first connection, with
-// one line that names it.
+// Arguments, listeners, privileges, threads, and the end. Whatever can fail does so before the first connection, and
+// ends the program with one line that says what failed.
 
-// The options, one a line: what --help prints, and where arguments are looked up.
-alignas(1) constexpr char help_text[] = "mote " MOTE_VERSION "\n"
-                                        "-a, --address A   IPv4, IPv6 or unix:PATH (default: any IP)\n"
-                                        "-p, --port N      TCP port, 0: any (default: 8080)\n"
-                                        "-t, --threads N   workers (default: one per CPU)\n"
-                                        "    --user UID    user to become (root: 65534)\n"
-                                        "    --reuse-port  share the port\n"
-                                        "    --pin         pin each worker to a CPU\n"
-                                        "    --no-sandbox  give up nothing\n"
-                                        "-h, --help        this text\n"
-                                        "-V, --version     the version\n";
+constexpr char help_text[] = "mote " MOTE_VERSION "\n"
+                             "-a, --address A   IPv4, IPv6 or unix:PATH (default: any IP)\n"
+                             "-p, --port N      TCP port, 0: any (default: 8080)\n"
+                             "-t, --threads N   workers (default: one per CPU)\n"
+                             "    --user UID    user to become (root: 65534)\n"
+                             "    --reuse-port  share the port\n"
+                             "    --pin         pin each worker to a CPU\n"
+                             "    --no-sandbox  keep privileges; no seccomp, no Landlock\n"
+                             "-h, --help        this text\n"
+                             "-V, --version     the version\n";
 
-// Writes a line to standard error. It is dropped if nobody reads there and the pipe is full: a main thread that waits
-// for a reader would see no signal.
-[[gnu::cold, gnu::noinline]] void write_line(const char *line, const char *end) {
-    if (is_writable(2)) (void)write(2, line, size_t(end - line));  // nobody is left to tell if it fails
+// Writes a line to standard error. If that is a full pipe, the line is dropped: a main thread that waited for a
+// reader would see no signal.
+void write_line(const char *line, const char *end) {
+    if (is_writable(2)) (void)write(2, line, size_t(end - line));  // there is nobody to tell of a failure
 }
 
-// Prints `form` as compose() fills it in, to standard error.
+// Prints `form` to standard error, filled in by compose().
 constexpr size_t form_limit = 100;
-[[gnu::cold, gnu::noinline]] void print(const char *form, Word a = unused(), Word b = unused(), Word c = unused()) {
+void print(const char *form, Word a = 0, Word b = 0, Word c = 0) {
     char line[form_limit + 3 * text_limit];
     static_assert(sizeof line <= PIPE_BUF);
     write_line(line, compose(line, form, a, b, c));
 }
 
-// The digits from `at` on, of a base up to 16: their number, or one from 2^32 on if it is too large, and where they
-// end.
+// The number that begins at `at`, in a base up to 16, and where it ends. From 2^32 on it is only known to be that
+// large.
 struct Digits {
     uint64_t number;
     const char *end;
 };
-[[nodiscard, gnu::cold, gnu::noinline]] Digits take_digits(const char *at, unsigned base) {
+[[nodiscard]] Digits take_digits(const char *at, unsigned base) {
     uint64_t number = 0;
     for (uint32_t digit; (digit = hex_value(*at)) < base; at++)
         if (number <= UINT32_MAX) number = number * base + digit;
     return {number, at};
 }
 
-// The kernel's reasons that a start can meet, by number and in the C library's words; of others the number is all.
-alignas(1) constexpr char reasons[] = "1 Operation not permitted\0"
-                                      "2 No such file or directory\0"
-                                      "9 Bad file descriptor\0"
-                                      "11 Resource temporarily unavailable\0"
-                                      "12 Cannot allocate memory\0"
-                                      "13 Permission denied\0"
-                                      "20 Not a directory\0"
-                                      "22 Invalid argument\0"
-                                      "23 Too many open files in system\0"
-                                      "24 Too many open files\0"
-                                      "30 Read-only file system\0"
-                                      "36 File name too long\0"
-                                      "38 Function not implemented\0"
-                                      "88 Socket operation on non-socket\0"
-                                      "97 Address family not supported by protocol\0"
-                                      "98 Address already in use\0"
-                                      "99 Cannot assign requested address\0";
-
-// The system calls that must succeed, in the form of compose(), whose text is the address. The names are in the table
-// itself: pointers to them would be addresses in a constant.
-struct NamedCall {
-    Sys call;
-    char name[24];
+// The kernel's reasons that a start can meet, in the C library's words. For others the number has to do.
+struct Reason {
+    uint8_t error;
+    char text[42];
 };
-constexpr NamedCall named_calls[] = {
-    {Sys::mmap, "mmap"},
-    {Sys::socket, "socket"},
-    {Sys::bind, "bind to $"},
-    {Sys::listen, "listen"},
-    {Sys::getsockname, "getsockname"},
-    {Sys::getsockopt, "descriptor 3"},  // is an inherited listener, or should be
-    {Sys::dup, "dup"},
-    {Sys::fcntl, "fcntl"},
-    {Sys::clone, "clone"},
-    {Sys::setgroups, "setgroups"},
-    {Sys::setresuid, "setresuid"},
-    {Sys::setresgid, "setresgid"},
-    {Sys::capset, "capset"},
-    {Sys::sched_setaffinity, "sched_setaffinity"},
-    {Sys::sched_getaffinity, "sched_getaffinity"},
-    {Sys::epoll_ctl, "epoll_ctl"},
-    {Sys::timerfd_create, "timerfd_create"},
-    {Sys::epoll_create1, "epoll_create1"},
-    {Sys::landlock_create_ruleset, "landlock"},
-    {Sys::landlock_restrict_self, "landlock"},
+constexpr Reason reasons[] = {
+    {1, "Operation not permitted"},
+    {2, "No such file or directory"},
+    {9, "Bad file descriptor"},
+    {11, "Resource temporarily unavailable"},
+    {12, "Cannot allocate memory"},
+    {13, "Permission denied"},
+    {20, "Not a directory"},
+    {22, "Invalid argument"},
+    {23, "Too many open files in system"},
+    {24, "Too many open files"},
+    {30, "Read-only file system"},
+    {36, "File name too long"},
+    {38, "Function not implemented"},
+    {88, "Socket operation on non-socket"},
+    {97, "Address family not supported by protocol"},
+    {98, "Address already in use"},
+    {99, "Cannot assign requested address"},
 };
-
-[[nodiscard, gnu::cold]] const char *reason_of(long error) {
-    for (const char *text = reasons; *text != '\0'; text = text_at(text, 1)) {
-        const Digits digits = take_digits(text, 10);
-        if (long(digits.number) == error) return digits.end + 1;
-    }
+[[nodiscard]] const char *reason_of(long error) {
+    for (const Reason &reason : reasons)
+        if (reason.error == error) return reason.text;
     return "Unknown error";
 }
-[[nodiscard, gnu::cold]] const char *name_of(Sys call) {
-    for (const NamedCall &named : named_calls)
-        if (named.call == call) return named.name;
-    return "system call";
-}
 
-// Says that `call` has answered `result`, by a form that takes the call's name, the reason and its number. Only bind is
-// about an address.
-[[gnu::cold, gnu::noinline]] void print_failure(const char *form, Sys call, long result, Word address_name = unused()) {
-    char what[sizeof NamedCall::name + text_limit];
-    *compose(what, name_of(call), address_name) = '\0';
-    print(form, what, reason_of(-result), -result);
-}
+// Says that `what` failed with `result`, a -errno. The form takes the name, the reason and its number.
+void print_failure(const char *form, const char *what, long result) { print(form, what, reason_of(-result), -result); }
 
-// Ends the program because `call` has answered `result`.
-[[noreturn, gnu::cold, gnu::noinline]] void end_on_failure(Sys call, long result, Word address_name = unused()) {
-    print_failure("mote: $: $ (errno #)\n", call, result, address_name);
+[[noreturn]] void end_on_failure(const char *what, long result) {
+    print_failure("mote: $: $ (errno #)\n", what, result);
     exit_group(1);
 }
 
-// Makes a system call that must succeed. Returns its result; any error ends the program.
-[[gnu::cold, gnu::noinline]] long must(Sys call, Word a, Word b = unused(), Word c = unused()) {
-    const long result = trap(call, a.value, b.value, c.value);
-    if (result < 0) end_on_failure(call, result);
+// Returns the result of a system call that must succeed: an error ends the program.
+long must(const char *what, long result) {
+    if (result < 0) end_on_failure(what, result);
     return result;
 }
 
-[[noreturn, gnu::cold, gnu::noinline]] void end_on_bad_argument(const char *problem, const char *argument) {
+[[noreturn]] void end_on_bad_argument(const char *problem, const char *argument) {
     print("mote: $$ (see --help)\n", problem, argument);
     exit_group(2);
 }
 
-// The options in the order of help_text. The first ones take a value, and all of these but the first a number.
-enum class Option : size_t { address, port, threads, user, reuse_port, pin, no_sandbox, help, version, unknown };
-// How far each number may lie above the smallest one, which is 0 for the port and 1 for the others.
-constexpr uint32_t number_ranges[] = {65535, worker_limit - 1, UINT32_MAX - 2};
-static_assert(sizeof number_ranges / sizeof *number_ranges == size_t(Option::reuse_port) - size_t(Option::port));
-
 struct Options {
-    long values[size_t(Option::help)] = {};
-
-    [[nodiscard]] long operator[](Option option) const { return values[size_t(option)]; }
+    const char *address = nullptr;
+    uint16_t port = default_port;
+    size_t threads = 0;  // 0: one per CPU
+    uint32_t user = 0;   // 0: none was given
+    bool reuses_port = false, pins = false, has_sandbox = true;
 };
 
-[[nodiscard, gnu::cold]] size_t find_option(const char *argument) {
-    for (const char *at = argument; *at != '\0'; at++)
-        if (*at == ' ') return size_t(Option::unknown);  // a name and more of its line
-    size_t option = 0;
-    for (const char *line = help_text; option != size_t(Option::unknown); option++) {
-        while (*line++ != '\n') {}
-        if (is_word(line, argument, ',') || is_word(line + 4, argument, ' ')) break;
-    }
-    return option;
-}
-
-// The number that stands as `argument`, or the end of the program.
-[[nodiscard, gnu::cold]] long take_number(const char *argument, Option option) {
+// The number that is the whole argument and in range. Otherwise the program ends.
+[[nodiscard]] uint64_t take_number(const char *argument, uint64_t smallest, uint64_t largest) {
     const Digits digits = take_digits(argument, 10);
-    if (digits.end == argument || *digits.end != '\0' ||
-        digits.number - (option != Option::port) > number_ranges[size_t(option) - size_t(Option::port)])
+    if (digits.end == argument || *digits.end != '\0' || digits.number < smallest || digits.number > largest)
         end_on_bad_argument("not a number in range: ", argument);
-    return long(digits.number);
+    return digits.number;
 }
 
-[[nodiscard, gnu::cold]] Options take_options(const char *const *arguments) {
+[[nodiscard]] Options take_options(const char *const *arguments) {
     Options options;
-    options.values[size_t(Option::port)] = default_port;
     for (; *arguments != nullptr; arguments++) {
         const char *const argument = *arguments;
-        const size_t option = find_option(argument);
-        if (option >= size_t(Option::help)) {
-            if (option == size_t(Option::unknown)) end_on_bad_argument("unknown argument: ", argument);
-            constexpr size_t version_size = sizeof "mote " MOTE_VERSION "\n" - 1;
-            (void)write(1, help_text, option == size_t(Option::help) ? sizeof help_text - 1 : version_size);
+        const auto is = [argument](const char *name) { return is_word(argument, name, '\0'); };
+        const auto take_value = [&] {
+            if (*++arguments == nullptr) end_on_bad_argument("no value: ", argument);
+            return *arguments;
+        };
+        if (is("-a") || is("--address")) {
+            options.address = take_value();
+        } else if (is("-p") || is("--port")) {
+            options.port = uint16_t(take_number(take_value(), 0, UINT16_MAX));
+        } else if (is("-t") || is("--threads")) {
+            options.threads = take_number(take_value(), 1, worker_limit);
+        } else if (is("--user")) {
+            options.user = uint32_t(take_number(take_value(), 1, UINT32_MAX - 1));
+        } else if (is("--reuse-port")) {
+            options.reuses_port = true;
+        } else if (is("--pin")) {
+            options.pins = true;
+        } else if (is("--no-sandbox")) {
+            options.has_sandbox = false;
+        } else if (is("-h") || is("--help")) {
+            (void)write(1, help_text, sizeof help_text - 1);
             exit_group(0);
-        }
-        long &value = options.values[option];
-        value = true;
-        if (option < size_t(Option::reuse_port)) {
-            const char *const text = *++arguments;
-            if (text == nullptr) end_on_bad_argument("no value: ", argument);
-            value = option == size_t(Option::address) ? address(text) : take_number(text, Option(option));
+        } else if (is("-V") || is("--version")) {
+            (void)write(1, help_text, sizeof "mote " MOTE_VERSION "\n" - 1);
+            exit_group(0);
+        } else {
+            end_on_bad_argument("unknown argument: ", argument);
         }
     }
     return options;
 }
 
-// The soft limit goes up to the hard limit: how many connections there can be.
+// Raises the soft limit to the hard limit, which limits the number of connections.
 void raise_descriptor_limit() {
     rlimit64 limit{};
     if (prlimit64(RLIMIT_NOFILE, nullptr, &limit) < 0) return;
     limit.rlim_cur = limit.rlim_max;
-    (void)prlimit64(RLIMIT_NOFILE, &limit, nullptr);  // where that is refused the limit stays
+    (void)prlimit64(RLIMIT_NOFILE, &limit, nullptr);  // if that is refused, the limit stays
 }
 
-// Takes an IPv4 address: four decimal numbers of a byte each.
-[[nodiscard, gnu::cold]] bool take_ipv4(const char *at, uint8_t *to) {
+// Takes an IPv4 address: four decimal numbers of one byte.
+[[nodiscard]] bool take_ipv4(const char *at, uint8_t *to) {
     for (unsigned left = 4;;) {
         const Digits digits = take_digits(at, 10);
         if (size_t(digits.end - at) - 1 > 2 || digits.number > 255) return false;
@@ -3015,9 +2839,9 @@ void raise_descriptor_limit() {
     }
 }
 
-// Takes an IPv6 address (RFC 4291 section 2.2, forms 1 and 2). What `to` points to is to be 0 already.
-[[nodiscard, gnu::cold]] bool take_ipv6(const char *at, uint8_t *to) {
-    uint8_t *end = to + 16, *gap = nullptr;  // where "::" stands
+// Takes an IPv6 address (RFC 4291 section 2.2, forms 1 and 2). The bytes at `to` are 0.
+[[nodiscard]] bool take_ipv6(const char *at, uint8_t *to) {
+    uint8_t *end = to + 16, *gap = nullptr;  // the place of "::"
     for (;;) {
         const Digits digits = take_digits(at, 16);
         const size_t size = size_t(digits.end - at);
@@ -3040,55 +2864,42 @@ void raise_descriptor_limit() {
     }
     if (gap == nullptr) return to == end;
     if (to == end) return false;  // "::" stands for one group at least
-    while (to != gap) {           // what stands behind "::" goes to the end
+    while (to != gap) {           // what follows "::" moves to the end
         *--end = *--to;
         *to = 0;
     }
     return true;
 }
 
-// Takes an address, or without one both versions of IP, or the only one that there is. Returns its text. What `to` has
-// for the address itself is to be 0 already. A path does not begin with "@": other programs write so for a socket in the
-// abstract namespace, and would not find it at a path.
-[[nodiscard, gnu::cold, gnu::noinline]] const char *take_address(const char *text, sockaddr_any &to) {
-    if (text == nullptr) text = trap(Sys::socket, AF_INET6, SOCK_STREAM, 0) < 0 ? "0.0.0.0" : "::";
+// Where the workers listen.
+struct Endpoint {
+    sockaddr_any at{};
+    const char *text = "descriptor 3";
+    bool is_inherited;  // descriptor 3 is a listener
+
+    [[nodiscard]] bool is_shared() const { return is_inherited || at.local.family == AF_UNIX; }
+};
+
+// Takes an address. Without one it is any address, of both versions of IP if there are both. A path does not begin
+// with "@": other programs mean the abstract namespace by that, and would not find the socket.
+void take_address(const char *text, Endpoint &endpoint) {
+    if (text == nullptr) text = trap(Sys::socket, AF_INET6, SOCK_STREAM) < 0 ? "0.0.0.0" : "::";
+    endpoint.text = text;
+    sockaddr_any &at = endpoint.at;
     const Taken scheme = take_form(text, "unix:", '\0');
-    to.inet.family = AF_INET6;
+    at.inet.family = AF_INET6;
     if (scheme.parse == Parse::complete && *scheme.at != '@' &&
-        bytes_of(scheme.at).size - 1 < sizeof to.local.path - 1) {
-        to.local.family = AF_UNIX;
-        put_text(to.local.path, scheme.at);
-    } else if (!take_ipv6(text, to.inet.ipv6)) {
-        to.inet.family = AF_INET;
-        if (!take_ipv4(text, to.inet.ipv4)) end_on_bad_argument("not an address: ", text);
+        bytes_of(scheme.at).size - 1 < sizeof at.local.path - 1) {
+        at.local.family = AF_UNIX;
+        put_text(at.local.path, scheme.at);
+    } else if (!take_ipv6(text, at.inet.ipv6)) {
+        at.inet.family = AF_INET;
+        if (!take_ipv4(text, at.inet.ipv4)) end_on_bad_argument("not an address: ", text);
     }
-    return text;
 }
 
-// What sockets inherit that the listener accepts.
-[[gnu::cold]] void set_options_of_connections(long listener) {
-    (void)setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, 1);  // fails on a Unix socket, which does not delay
-}
-
-// A listener, or the reason why it could not be bound, as -errno. The first one is bound without SO_REUSEPORT, so that
-// it fails on a port that other servers with that option have, and gets the option afterwards, so that the other
-// workers can join. (Two servers that start in the same instant may still share a port: neither listens yet when the
-// other one binds.)
-[[nodiscard, gnu::cold, gnu::noinline]] long make_listener(const sockaddr_any &at, int joins) {
-    const long listener = must(Sys::socket, at.inet.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    // None of these can fail where it means anything.
-    set_options_of_connections(listener);
-    (void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, 1);
-    (void)setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-    (void)setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, joins);
-    if (const long result = bind(listener, at); result < 0) return result;
-    (void)setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, 1);
-    must(Sys::listen, listener, listen_backlog);
-    return listener;
-}
-
-// The value of a variable of the environment, given with its "=", or nullptr.
-[[nodiscard, gnu::cold, gnu::noinline]] const char *find_variable(const char *const *environment, const char *name) {
+// The value of a variable of the environment, whose name is given with its "=", or nullptr.
+[[nodiscard]] const char *find_variable(const char *const *environment, const char *name) {
     for (; *environment != nullptr; environment++) {
         const char *at = *environment;
         size_t size = 0;
@@ -3098,9 +2909,9 @@ void raise_descriptor_limit() {
     return nullptr;
 }
 
-// Whether a service manager has handed over a listener to this process: it is descriptor 3 then (sd_listen_fds(3)).
-// More than one, or what does not accept connections, ends the program.
-[[nodiscard, gnu::cold]] bool inherits_listener(const char *const *environment) {
+// Whether a service manager has passed a listener to this process, as descriptor 3 (sd_listen_fds(3)). More than one,
+// or a descriptor that does not accept connections, ends the program.
+[[nodiscard]] bool inherits_listener(const char *const *environment) {
     const char *const pid = find_variable(environment, "LISTEN_PID=");
     const char *const count = find_variable(environment, "LISTEN_FDS=");
     if (pid == nullptr || count == nullptr) return false;
@@ -3115,7 +2926,7 @@ void raise_descriptor_limit() {
         problem = "mote: $ listeners were handed over, it takes one (LISTEN_FDS)\n";
     } else {
         const long type = getsockopt(3, SOL_SOCKET, SO_TYPE);
-        if (type < 0) end_on_failure(Sys::getsockopt, type);
+        if (type < 0) end_on_failure("descriptor 3", type);
         if (type == SOCK_STREAM && getsockopt(3, SOL_SOCKET, SO_ACCEPTCONN) == 1) return true;
         problem = "mote: descriptor 3 does not accept connections (LISTEN_FDS)\n";
     }
@@ -3123,57 +2934,126 @@ void raise_descriptor_limit() {
     exit_group(1);
 }
 
-// The next CPU behind `cpu` that is allowed, around the end of the mask.
-[[nodiscard]] size_t next_cpu(const cpu_set &allowed, size_t cpu) {
-    do cpu = (cpu + 1) % (8 * sizeof allowed);
-    while ((allowed.bits[cpu / 64] >> cpu % 64 & 1) == 0);
-    return cpu;
+[[nodiscard]] Endpoint find_endpoint(const Options &options, const char *const *environment) {
+    Endpoint endpoint;
+    endpoint.is_inherited = inherits_listener(environment);
+    if (!endpoint.is_inherited) take_address(options.address, endpoint);
+    if (endpoint.at.inet.family != AF_UNIX) endpoint.at.inet.port = __builtin_bswap16(options.port);
+    return endpoint;
 }
 
-// A timer that is not set.
-[[nodiscard, gnu::cold, gnu::noinline]] int make_timer() {
-    return int(must(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK));
+// Sets what accepted sockets inherit from the listener.
+void set_options_of_connections(long listener) {
+    (void)setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, 1);  // fails on a Unix socket, which does not delay
 }
 
-[[gnu::cold, gnu::noinline]] void watch(const Worker &worker, int descriptor, uint32_t events) {
-    if (const long result = epoll_ctl(worker, EPOLL_CTL_ADD, descriptor, events); result < 0)
-        end_on_failure(Sys::epoll_ctl, result);
+// A listener, or as -errno the reason why it cannot be bound. The first one is bound without SO_REUSEPORT, so that it
+// fails on a port that another server shares. It gets the option afterwards, so that the other workers can join. (Two
+// servers that start in the same instant may still share a port: neither listens yet when the other one binds.)
+[[nodiscard]] long make_listener(const sockaddr_any &at, bool joins) {
+    const long listener = must("socket", trap(Sys::socket, at.inet.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC));
+    // None of these can fail where it means anything.
+    set_options_of_connections(listener);
+    (void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, 1);
+    (void)setsockopt(listener, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+    (void)setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, joins);
+    if (const long result = bind(listener, at); result < 0) return result;
+    (void)setsockopt(listener, SOL_SOCKET, SO_REUSEPORT, 1);
+    must("listen", trap(Sys::listen, listener, listen_backlog));
+    return listener;
 }
 
-// Becomes `user`, with the group of the same number and no other. Where that is refused it stays who it is and says so:
-// root of a user namespace has nobody else to become. What was asked for by --user must succeed.
-[[gnu::cold, gnu::noinline]] void change_identity(uint32_t user, bool must_succeed) {
-    const auto succeeds = [&](Sys call, Word a, Word b, Word c) {
-        const long result = trap(call, a.value, b.value, c.value);
-        if (result < 0 && must_succeed) end_on_failure(call, result);
-        if (result < 0) print_failure("mote: it stays root: $: $ (errno #)\n", call, result);
+constexpr size_t endpoint_limit = text_limit + sizeof " port " + digits_limit;  // of its name
+
+// Makes the listeners of all workers, and writes to `name` where they listen. With a shared listener, each worker
+// gets a duplicate.
+void make_listeners(Worker *worker, const Worker *end, Endpoint &endpoint, bool reuses_port, char *name) {
+    long shared = endpoint.is_inherited ? 3 : -1;
+    if (endpoint.is_inherited) {
+        must("fcntl", trap(Sys::fcntl, shared, F_SETFL, O_NONBLOCK));
+        set_options_of_connections(shared);
+    }
+    for (bool joins = reuses_port; worker != end; worker++, joins = true) {
+        const long listener = shared >= 0 ? must("dup", trap(Sys::dup, shared)) : make_listener(endpoint.at, joins);
+        uint32_t size = sizeof endpoint.at;
+        if (listener >= 0)
+            must("getsockname",
+                 trap(Sys::getsockname, listener, address(&endpoint.at), address(&size)));  // which port it is
+        const bool is_local = endpoint.at.local.family == AF_UNIX;
+        *compose(name, is_local ? "$" : "$ port #", endpoint.text, __builtin_bswap16(endpoint.at.inet.port)) = '\0';
+        if (listener < 0) {
+            char what[sizeof "bind to " + endpoint_limit];
+            *compose(what, "bind to $", name) = '\0';
+            end_on_failure(what, listener);
+        }
+        if (endpoint.is_shared()) shared = listener;
+        worker->listener = int(listener);
+    }
+}
+
+// Memory for the workers, and after it their pools. Where the kernel does not promise so much (vm.overcommit_memory=2,
+// RLIMIT_AS), the pools are halved until it does. Any other failure ends the program.
+[[nodiscard]] Worker *make_workers(size_t count) {
+    uint32_t blocks = block_count, stashes = stash_count;
+    size_t pool_size, size;
+    long memory;
+    for (;; blocks = (blocks + 1) / 2, stashes = (stashes + 1) / 2) {
+        pool_size = blocks * sizeof(Block) + stashes * sizeof(Stash);
+        size = count * (sizeof(Worker) + pool_size);
+        memory = map_memory(size);
+        if (memory >= 0) break;
+        if (blocks == 1) end_on_failure("mmap", memory);
+    }
+    auto *const workers = reinterpret_cast<Worker *>(memory);
+    (void)madvise(workers, size, MADV_NOHUGEPAGE);  // fails on a kernel without huge pages
+    char *pool = reinterpret_cast<char *>(workers + count);
+    for (Worker *worker = workers; worker != workers + count; worker++, pool += pool_size) {
+        worker->blocks = reinterpret_cast<Block *>(pool);
+        worker->stashes = reinterpret_cast<Stash *>(worker->blocks + blocks);
+        worker->block_limit = blocks;
+        worker->free_stashes = stashes - 1;  // index 0 stands for none
+        worker->fresh_stash = 1;
+    }
+    return workers;
+}
+
+// Becomes `user`, with the group of the same number and no other group. If the kernel refuses and that need not
+// succeed, a line says so: root of a user namespace has nobody else to become.
+void change_identity(uint32_t user, bool must_succeed) {
+    const auto succeeds = [must_succeed](const char *what, long result) {
+        if (result < 0 && must_succeed) end_on_failure(what, result);
+        if (result < 0) print_failure("mote: it stays root: $: $ (errno #)\n", what, result);
         return result >= 0;
     };
-    if (succeeds(Sys::setgroups, 0, 0, 0) && succeeds(Sys::setresgid, user, user, user))
-        (void)succeeds(Sys::setresuid, user, user, user);
+    if (succeeds("setgroups", trap(Sys::setgroups)) && succeeds("setresgid", trap(Sys::setresgid, user, user, user)))
+        (void)succeeds("setresuid", trap(Sys::setresuid, user, user, user));
 }
 
-// Gives up what is not needed any more, once the listeners are bound. In the kernel all this belongs to a thread, and
-// the threads that are started from now on inherit it.
-[[gnu::cold, gnu::noinline]] void give_up_privileges(uint32_t user, bool has_sandbox) {
-    if (user != 0) change_identity(user, true);
-    else if (has_sandbox && geteuid() == 0) change_identity(nobody, false);
-    if (!has_sandbox) return;
-    if (const long result = drop_capabilities(); result < 0)
-        print_failure("mote: it keeps its capabilities: $: $ (errno #)\n", Sys::capset, result);
-    (void)prctl(PR_SET_NO_NEW_PRIVS, 1);  // neither can fail
-    (void)prctl(PR_SET_DUMPABLE, 0);      // no core files, no debuggers but those of root
-    // Landlock, where the kernel has it: no files (truncating one is known from version 3 on), and from version 4 on no
-    // binding and connecting of TCP sockets. A version refuses to be asked for what it does not know.
+// Where the kernel has Landlock: no files (truncate is known from version 3 on), and from version 4 on no bind and
+// connect of TCP sockets. A version refuses what it does not know.
+void forbid_files() {
     const long version = landlock_version();
     if (version < 0) return;
     const landlock_ruleset_attr all{version < 3 ? 0x1fffu : 0x7fffu, version < 4 ? 0u : 3u};
-    const int ruleset = int(must(Sys::landlock_create_ruleset, &all, sizeof all, 0));
-    must(Sys::landlock_restrict_self, ruleset, 0);
+    const int ruleset = int(must("landlock", trap(Sys::landlock_create_ruleset, address(&all), sizeof all)));
+    must("landlock", trap(Sys::landlock_restrict_self, ruleset));
     (void)close(ruleset);
 }
 
-// Every system call that any thread makes once the server has started.
+// Gives up what is not needed once the listeners are bound. The kernel keeps all this per thread, and the threads
+// that are started from now on inherit it.
+void give_up_privileges(const Options &options) {
+    if (options.user != 0) change_identity(options.user, true);
+    else if (options.has_sandbox && geteuid() == 0) change_identity(nobody, false);
+    if (!options.has_sandbox) return;
+    if (const long result = drop_capabilities(); result < 0)
+        print_failure("mote: it keeps its capabilities: $: $ (errno #)\n", "capset", result);
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1);  // neither can fail
+    (void)prctl(PR_SET_DUMPABLE, 0);      // no core files, no debuggers but root's
+    forbid_files();
+}
+
+// Every system call that a thread makes once the server has started.
 constexpr Sys steady_calls[] = {
     Sys::recvfrom, Sys::sendto,        Sys::epoll_pwait,     Sys::accept4,  Sys::epoll_ctl,
     Sys::close,    Sys::clock_gettime, Sys::timerfd_settime, Sys::shutdown, Sys::setsockopt,
@@ -3181,9 +3061,9 @@ constexpr Sys steady_calls[] = {
 };
 constexpr size_t steady_call_count = sizeof steady_calls / sizeof *steady_calls;
 
-// The filter that lets these calls through and ends the process at any other. It looks at nothing but the architecture
-// and the number, so the kernel asks it once a number and keeps the answers in a bitmap. The x32 interface of x86-64
-// has a bit set in each number.
+// The filter that allows these calls, and ends the process at any other. It looks only at the architecture and the
+// number, so the kernel runs it once per number and keeps the answers in a bitmap. Numbers of x86-64's x32 interface
+// have another bit set.
 struct CallFilter {
     sock_filter code[steady_call_count + 5];
 };
@@ -3200,28 +3080,37 @@ constexpr CallFilter call_filter = [] {
     return filter;
 }();
 
-// Puts this thread behind the filter. Without the flag kernels before 5.16 would switch off a speculation of the
-// processor that is a danger only where foreign code runs, which costs every request.
-[[nodiscard, gnu::cold, gnu::noinline]] long filter_calls() {
-    const sock_filter *code = call_filter.code;
-    asm("" : "+r"(code));  // a constant `program` would hold an address
-    const sock_fprog program{sizeof call_filter.code / sizeof *call_filter.code, code};
+// Puts this thread behind the filter. Without the flag, kernels before 5.16 switch off a speculation of the
+// processor, which is dangerous only where foreign code runs, at a cost for every request.
+[[nodiscard]] long filter_calls() {
+    sock_fprog program{};
+    program.length = sizeof call_filter.code / sizeof *call_filter.code;
+    program.filter = call_filter.code;
     return seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
 }
 
 // A worker's thread begins here, with a copy of the main thread's descriptors.
-[[noreturn, gnu::cold]] void enter_worker(void *argument) {
+[[noreturn]] void enter_worker(void *argument) {
     Worker &worker = *static_cast<Worker *>(argument);
-    if (!may_be_emulated || !worker.shares_descriptors)
+    if (!worker.shares_descriptors)
         for (int other = worker.listener; other++ != worker.process->last_listener;) (void)close(other);
-    if (worker.process->is_sandboxed) (void)filter_calls();  // main tells if that fails
+    if (worker.process->is_sandboxed) (void)filter_calls();  // if it fails, main says so
     run_worker(worker);
 }
 
+// A timer that is not set.
+[[nodiscard]] int make_timer() {
+    return int(must("timerfd_create", trap(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK)));
+}
+
+void watch(const Worker &worker, int descriptor, uint32_t events) {
+    must("epoll_ctl", epoll_ctl(worker.epoll, EPOLL_CTL_ADD, descriptor, events));
+}
+
 // Makes what a worker needs and starts its thread, whose id it returns. Without CLONE_FILES the thread gets a copy of
-// the descriptor table, so what was made for it is closed here, and no later worker inherits it.
-[[gnu::cold]] long start_worker(Worker &worker) {
-    worker.epoll = int(must(Sys::epoll_create1, 0));
+// the descriptor table. Here its descriptors are closed again, so that no later worker inherits them.
+long start_worker(Worker &worker) {
+    worker.epoll = int(must("epoll_create1", trap(Sys::epoll_create1)));
     worker.timer = make_timer();
     worker.is_accepting = true;
     watch(worker, worker.listener, listening_events);
@@ -3232,148 +3121,78 @@ constexpr CallFilter call_filter = [] {
     constexpr unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
     char *const stack_end = worker.stack + stack_size;
     long thread = start_thread(flags, stack_end, enter_worker, &worker);
-    if constexpr (may_be_emulated) {
-        if (thread == -EINVAL) {  // qemu-user makes no other threads than those of a C library
-            worker.shares_descriptors = true;
-            thread = start_thread(flags | CLONE_FILES, stack_end, enter_worker, &worker);
-        }
+    if (may_be_emulated && thread == -EINVAL) {  // qemu-user starts no other threads than those of a C library
+        worker.shares_descriptors = true;
+        thread = start_thread(flags | CLONE_FILES, stack_end, enter_worker, &worker);
     }
-    if (thread < 0) end_on_failure(Sys::clone, thread);
-    if (may_be_emulated && worker.shares_descriptors) return thread;
-    (void)close(worker.listener);  // the thread has its own
+    if (thread < 0) end_on_failure("clone", thread);
+    if (worker.shares_descriptors) return thread;
+    (void)close(worker.listener);
     (void)close(worker.epoll);
     (void)close(worker.timer);
     return thread;
 }
 
-// From now on the thread runs on this CPU only.
-[[gnu::cold]] void pin(long thread, size_t cpu) {
-    cpu_set only{};
-    only.bits[cpu / 64] = uint64_t(1) << cpu % 64;
-    must(Sys::sched_setaffinity, thread, sizeof only, &only);
+[[nodiscard]] size_t count_cpus(const cpu_set &allowed) {
+    size_t count = 0;
+    for (uint64_t bits : allowed.bits)
+        for (; bits != 0; bits &= bits - 1) count++;  // each turn clears the lowest bit
+    return count;
 }
 
-// Prints what each worker has done, a line each.
-[[gnu::cold]] void print_statistics(const Worker *worker, const Worker *end) {
+// Starts the workers. If there are `cpus`, each is pinned to the next one of these; otherwise the scheduler decides.
+void start_workers(Worker *worker, const Worker *end, Process &process, const cpu_set *cpus) {
+    size_t cpu = 0;
     for (; worker != end; worker++) {
-        char line[sizeof "mote:" + sizeof counter_names + counter_count * (digits_limit + sizeof " ,")];
+        worker->process = &process;
+        const long thread = start_worker(*worker);
+        if (cpus == nullptr) continue;
+        while ((cpus->bits[cpu / 64] >> cpu % 64 & 1) == 0) cpu = (cpu + 1) % (8 * sizeof *cpus);
+        cpu_set only{};
+        only.bits[cpu / 64] = uint64_t(1) << cpu % 64;
+        must("sched_setaffinity", trap(Sys::sched_setaffinity, thread, sizeof only, address(&only)));
+        cpu = (cpu + 1) % (8 * sizeof *cpus);
+    }
+}
+
+// Prints what each worker has counted, one line each.
+void print_statistics(const Worker *worker, const Worker *end) {
+    for (; worker != end; worker++) {
+        char line[64 + sizeof counter_names + counter_count * (digits_limit + sizeof " ,")];
         static_assert(sizeof line <= PIPE_BUF);
-        char *at = put_text(line, "mote:");
-        const char *name = counter_names;
-        for (size_t i = 0; i < counter_count; i++, name = text_at(name, 1))
-            at = compose(at, " # $,", worker->context.counters[Counter(i)], name);
-        at[-1] = '\n';
+        char *at = compose(line, "mote: # open", __atomic_load_n(&worker->open_connections, __ATOMIC_RELAXED));
+        for (size_t i = 0; i < counter_count; i++)
+            at = compose(at, ", # $", worker->context.counters[Counter(i)], counter_names[i]);
+        *at++ = '\n';
         write_line(line, at);
     }
 }
 
-[[nodiscard, gnu::cold]] int64_t monotonic_ns() {
-    timespec now{};
-    (void)clock_gettime(CLOCK_MONOTONIC, now);  // cannot fail: the clock exists and `now` is writable
+// The signals that end the server.
+[[nodiscard]] sigset find_end_signals() {
+    constexpr sigset always = 1u << (SIGINT - 1) | 1u << (SIGTERM - 1);
+    return is_ignored(SIGHUP) ? always
+                              : always | 1u << (SIGHUP - 1);  // if it were blocked, it would no longer be ignored
+}
+
+[[nodiscard]] int64_t monotonic_ns() {
+    const timespec now = clock_gettime(CLOCK_MONOTONIC);
     return now.tv_sec * 1'000'000'000 + now.tv_nsec;
 }
 
-// Memory for the workers, and behind it their blocks and stashes, of which there are half as many, or half of that and so
-// on, where the kernel does not promise so much memory (vm.overcommit_memory=2, RLIMIT_AS). Any failure ends the program.
-[[gnu::cold]] Worker *make_workers(size_t count) {
-    uint32_t blocks = block_count, stashes = stash_count;
-    size_t pool_size, size;
-    long memory;
-    for (;; blocks = (blocks + 1) / 2, stashes = (stashes + 1) / 2) {
-        pool_size = blocks * sizeof(Block) + stashes * sizeof(Stash);
-        size = count * (sizeof(Worker) + pool_size);
-        memory = map_memory(size);
-        if (memory >= 0) break;
-        if (blocks == 1) end_on_failure(Sys::mmap, memory);
+// Waits until a signal tells the server to end. SIGUSR1 prints statistics.
+void wait_for_order(sigset end_signals, const Worker *workers, const Worker *end) {
+    for (;;) {
+        const long signal = wait_for_signal(end_signals | 1u << (SIGUSR1 - 1), nullptr);
+        if (signal == SIGUSR1) print_statistics(workers, end);
+        else if (signal > 0) return;
     }
-    auto *const workers = reinterpret_cast<Worker *>(memory);
-    // A kernel without huge pages refuses the advice and does not need it.
-    (void)madvise(workers, size, MADV_NOHUGEPAGE);
-    char *pool = reinterpret_cast<char *>(workers + count);
-    for (Worker *worker = workers; worker != workers + count; worker++, pool += pool_size) {
-        worker->blocks = reinterpret_cast<Block *>(pool);
-        worker->stashes = reinterpret_cast<Stash *>(worker->blocks + blocks);
-        worker->block_limit = blocks;
-        worker->free_stashes = stashes - 1;  // 0 is the index of none
-        worker->fresh_stash = 1;
-    }
-    return workers;
 }
 
-// _start calls this with the stack as the kernel has left it: the argument count, the arguments, NULL.
-[[noreturn, gnu::cold, gnu::used]] void start(const char *const *stack) asm("start");
-void start(const char *const *stack) {
-    const Options options = take_options(stack + 2);
-    const bool is_inherited = inherits_listener(stack + *reinterpret_cast<const long *>(stack) + 2);
-    long shared = is_inherited ? 3 : 0;  // the listener of all workers, or 0 as long as each is to get its own
-    sockaddr_any at{};
-    at.inet.port = __builtin_bswap16(uint16_t(options[Option::port]));
-    const char *text = "descriptor 3";
-    if (is_inherited) {
-        must(Sys::fcntl, 3, F_SETFL, O_NONBLOCK);
-        set_options_of_connections(3);
-    } else {
-        text = take_address(reinterpret_cast<const char *>(options[Option::address]), at);
-    }
-    (void)close_from(3 + is_inherited);  // what was inherited by accident; before Linux 5.9 it just stays open
-    (void)umask(0);                      // who may open the folder of a Unix socket may connect
-    raise_descriptor_limit();
-    cpu_set allowed{};
-    size_t count = size_t(options[Option::threads]);
-    if (count == 0 || options[Option::pin] != 0) must(Sys::sched_getaffinity, 0, sizeof allowed, &allowed);
-    if (count == 0)
-        for (uint64_t bits : allowed.bits)
-            for (; bits != 0; bits &= bits - 1) count++;  // the lowest bit goes
-
-    sigset end_signals = 1u << (SIGINT - 1) | 1u << (SIGTERM - 1);
-    // One that is ignored stays so: if it were blocked it would be kept for the main thread nevertheless.
-    if (!is_ignored(SIGHUP)) end_signals |= 1u << (SIGHUP - 1);
-    const sigset signals = end_signals | 1u << (SIGUSR1 - 1);
-    // Before the threads, which inherit it. Statistics that nobody reads must not end the process.
-    (void)block_signals(signals | 1u << (SIGPIPE - 1));
-
-    Worker *const workers = make_workers(count);
-    // The order to stop is a timer that every worker watches in its copy of the descriptor table.
-    const int stop = make_timer();
-    Worker *const end = workers + count;
-    char name[text_limit + sizeof " port #" + digits_limit];  // of the address
-    int joins = int(options[Option::reuse_port]);
-    for (Worker *worker = workers; worker != end; worker++, joins = true) {
-        const long listener = shared != 0 ? must(Sys::dup, shared) : make_listener(at, joins);
-        uint32_t size = sizeof at;
-        if (listener >= 0) must(Sys::getsockname, listener, &at, &size);  // which port it is
-        const char *form = "$ port #";
-        if (at.inet.family == AF_UNIX) {
-            form = "$";
-            shared = listener;  // nobody can join at a path
-        }
-        *compose(name, form, text, __builtin_bswap16(at.inet.port)) = '\0';
-        if (listener < 0) end_on_failure(Sys::bind, listener, name);
-        worker->listener = int(listener);
-    }
-    const int room = shared != 0 ? make_timer() : -1;
-    Process process{stop, room, end[-1].listener, uint32_t(count), options[Option::no_sandbox] == 0, is_inherited};
-    give_up_privileges(uint32_t(options[Option::user]), process.is_sandboxed);
-    size_t cpu = 8 * sizeof allowed - 1;
-    for (Worker *worker = workers; worker != end; worker++) {
-        worker->process = &process;
-        const long thread = start_worker(*worker);
-        if (options[Option::pin] == 0) continue;  // where it runs is the scheduler's business
-        cpu = next_cpu(allowed, cpu);
-        pin(thread, cpu);
-    }
-
-    print("mote " MOTE_VERSION " listening on $ with # worker$\n", name, count, count == 1 ? "" : "s");
-    if (process.is_sandboxed)
-        if (const long result = filter_calls(); result < 0)
-            print("mote: system calls not filtered (errno #)\n", -result);
-    for (;;) {
-        const long signal = wait_for_signal(signals, nullptr);
-        if (signal == SIGUSR1) print_statistics(workers, end);
-        else if (signal > 0) break;
-    }
+// Tells the workers to end. The last one ends the process; so does a second signal, or the time. It goes on while the
+// process is stopped and continued.
+[[noreturn]] void end_workers(int stop, sigset end_signals) {
     (void)timerfd_settime(stop, 1);  // now; cannot fail
-    // A second signal ends it, or the time: which goes on while the process is stopped and continued.
     const int64_t limit_ns = monotonic_ns() + drain_limit_s * 1'000'000'000;
     for (int64_t left_ns; (left_ns = limit_ns - monotonic_ns()) > 0;) {
         const timespec left{left_ns / 1'000'000'000, left_ns % 1'000'000'000};
@@ -3382,12 +3201,47 @@ void start(const char *const *stack) {
     exit_group(0);
 }
 
+// _start calls this with the stack as the kernel left it: the argument count, the arguments, NULL, the environment,
+// NULL.
+[[noreturn, gnu::used]] void start(const char *const *stack) asm("start");
+void start(const char *const *stack) {
+    const Options options = take_options(stack + 2);
+    Endpoint endpoint = find_endpoint(options, stack + *reinterpret_cast<const long *>(stack) + 2);
+    (void)close_from(endpoint.is_inherited ? 4 : 3);  // inherited by accident; before Linux 5.9 they just stay open
+    (void)umask(0);                                   // whoever may open the folder of a Unix socket may connect
+    raise_descriptor_limit();
+    cpu_set allowed{};
+    if (options.threads == 0 || options.pins)
+        must("sched_getaffinity", trap(Sys::sched_getaffinity, 0, sizeof allowed, address(&allowed)));
+    const size_t count = options.threads != 0 ? options.threads : count_cpus(allowed);
+
+    // Signals are blocked before the threads start, since they inherit that. SIGPIPE: nobody need read the statistics.
+    const sigset end_signals = find_end_signals();
+    (void)block_signals(end_signals | 1u << (SIGUSR1 - 1) | 1u << (SIGPIPE - 1));
+
+    Worker *const workers = make_workers(count), *const end = workers + count;
+    const int stop = make_timer();
+    char name[endpoint_limit];
+    make_listeners(workers, end, endpoint, options.reuses_port, name);
+    const int room = endpoint.is_shared() ? make_timer() : -1;
+    Process process{stop, room, end[-1].listener, uint32_t(count), options.has_sandbox, endpoint.is_inherited};
+    give_up_privileges(options);
+    start_workers(workers, end, process, options.pins ? &allowed : nullptr);
+
+    print("mote " MOTE_VERSION " listening on $ with # worker$\n", name, count, count == 1 ? "" : "s");
+    if (options.has_sandbox)
+        if (const long result = filter_calls(); result < 0)
+            print("mote: system calls not filtered (errno #)\n", -result);
+    wait_for_order(end_signals, workers, end);
+    end_workers(stop, end_signals);
+}
+
 }  // namespace
 
 #if !defined(MOTE_HOSTED)
 extern "C" {
 
-// What a compiler may call for a copy, a fill or a comparison that it does not inline; the linker drops the others.
+// What a compiler may call for a copy, a fill or a comparison that it does not inline. The linker drops the others.
 void *memcpy(void *to, const void *from, size_t size) {
     for (size_t i = 0; i < size; i++) static_cast<char *>(to)[i] = static_cast<const char *>(from)[i];
     return to;

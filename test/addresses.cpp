@@ -122,12 +122,13 @@ struct Address {
 };
 
 Address taken_by_server(const char *text) {
-    sockaddr_any to{};
+    Endpoint endpoint{};
     try {
-        (void)take_address(text, to);
+        take_address(text, endpoint);
     } catch (const Refused &) {
         return {};
     }
+    const sockaddr_any &to = endpoint.at;
     Address address;
     address.family = to.inet.family;
     if (to.inet.family == AF_INET) std::memcpy(address.bytes, to.inet.ipv4, sizeof to.inet.ipv4);

@@ -41,8 +41,7 @@ teardown() { stop_server; }
     ['static int state = 1; state *= 3; answer.at += state;']='there is no writable segment'
   )
   for line in "${!messages[@]}"; do
-    sed "s|^void answer_ok(.*) { \(.*\) }$|void answer_ok(const Exchange \&, Answer \&answer) { $line \1 }|" \
-      "$root/server.cpp" >"$folder/server.cpp"
+    sed "$(before_ok "$line")" "$root/server.cpp" >"$folder/server.cpp"
     run -1 "$folder/build.sh"
     [[ $output == *"${messages[$line]}"* ]] || fail "$line: $output"
   done
@@ -91,7 +90,7 @@ teardown() { stop_server; }
   done < <(grep --extended-regexp '^ {0,5}[0-9]+ ' <<<"$output")
   [[ $sum == "$(stat --format=%s "$built/server")" ]] || fail "$sum: $output"
   local function
-  for function in run_worker skip take_request_line answer_status start; do
+  for function in run_worker take_field_line take_request_line answer_status start; do
     grep --quiet " $function\$" <<<"$output" || fail "$function: $output"
   done
   local hot
@@ -142,7 +141,7 @@ teardown() { stop_server; }
   done <<'ARGUMENTS'
 idle_timeout=3|1|error: 'idle_timeout' is not a member of 'tunables'
 head_timeout_s=300|1|narrowing
-head_limit=20000|1|a head held back must leave room in the input buffer
+head_limit=20000|1|a partial head must leave room in the input buffer
 idle_timeout_s|2|build.sh: not a tunable and its value: 'idle_timeout_s'
 idle_timeout_s=|2|build.sh: not a tunable and its value: 'idle_timeout_s='
 idle_timeout_s=-1|2|build.sh: not a tunable and its value: 'idle_timeout_s=-1'

@@ -40,7 +40,7 @@ make_root() {
   CXX=aarch64-linux-gnu-g++ ./build.sh
   cp server initial
   # Another one that makes a system call of which its filter knows nothing, when it is asked for /pipeline.
-  sed --in-place 's|^void answer_ok(.*) { \(.*\) }$|void answer_ok(const Exchange \&, Answer \&answer) { (void)trap(Sys::socket, 0); \1 }|' server.cpp
+  sed --in-place 's|^    void answer(Answer &answer) const { answer.text<"ok">|    void answer(Answer \&answer) const { (void)trap(Sys::socket); answer.text<"ok">|' server.cpp
   CXX=aarch64-linux-gnu-g++ ./build.sh
   cp server initial/forbidden
   # The server becomes what runs this script: process 1. What stands beside it reports when there was time for requests.

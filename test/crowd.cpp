@@ -352,8 +352,6 @@ Peer *make_peer() {
 // ---- Answers ---------------------------------------------------------------------------------------------------
 // What a peer has received is compared with what it is to be answered.
 
-constexpr size_t date_size = sizeof "Sun, 06 Nov 1994 08:49:37 GMT" - 1;
-
 // The answer, with NUL in the place of the date.
 Text expected_answer(const Request &request, const char *status, const char *connection) {
     Text text;
@@ -786,7 +784,7 @@ private:
     // Output comes from the worker's buffer or from the connection's block. Whether it is new.
     bool check_output(const Peer &peer, const char *data, size_t size) {
         const auto is_within = [&](const char *buffer) {
-            return data >= buffer && data < buffer + output_size && size <= size_t(buffer + output_size - data);
+            return data >= buffer && data < buffer + output_room && size <= size_t(buffer + output_room - data);
         };
         if (is_within(worker.output)) return true;
         const Connection &connection = worker.connections[peer.descriptor];
@@ -1126,7 +1124,8 @@ private:
         }
         // While the server drains, half an empty line brings no time either.
         const bool has_begun = peer.has_begun || (peer.left_step == step && peer.left_begun);
-        const bool is_between = peer.state >= State::accepted || (peer.state == State::receiving_head && !has_begun);
+        const bool is_between = peer.state == State::accepted || peer.state == State::idle ||
+                                (peer.state == State::receiving_head && !has_begun);
         if (!in_tick || (!is_due(peer) && !(is_draining && is_between))) fail("closed without a reason", descriptor);
         if (has_begun || peer.state == State::receiving_content) fail("a late request is not answered", descriptor);
         if (is_sending && !peer.is_to_be_reset) fail("the kernel keeps output that nobody takes", descriptor);
@@ -1166,7 +1165,7 @@ private:
         if (peer.smallest_hops != 0) fail("a connection drops packets", descriptor);
         if (now - peer.since > (peer.limit + (is_draining ? 4 : 3)) * second) fail("a time is over", descriptor);
         // Behind the grace, no connection without a request is kept.
-        if (is_draining && state >= State::accepted && now > stopped_at + 3 * second &&
+        if (is_draining && (state == State::accepted || state == State::idle) && now > stopped_at + 3 * second &&
             now > peer.between_since + second)
             fail("an idle connection outlives the grace of the drain", descriptor);
         const bool will_wake = is_to_report(peer);
@@ -1208,7 +1207,7 @@ private:
 
     void check_counters(size_t open) {
         const Counters &counters = worker.context.counters;
-        if (counters[Counter::open] != open || accepted - closed != open) fail("open connections are miscounted");
+        if (worker.open_connections != open || accepted - closed != open) fail("open connections are miscounted");
         if (counters[Counter::accepted] != accepted) fail("accepted connections are miscounted");
         if (counters[Counter::bytes_in] != bytes_in) fail("bytes in are miscounted");
         if (counters[Counter::bytes_out] != bytes_out) fail("bytes out are miscounted");
@@ -1233,7 +1232,7 @@ private:
                 if (worker.block_owners[other] == owner) fail("a connection has two blocks", descriptor);
             const Peer &peer = open_peer(descriptor);
             const Block &block = blocks[index];
-            if (block.output_begin >= block.output_end || block.output_end > output_size ||
+            if (block.output_begin >= block.output_end || block.output_end > output_room ||
                 block.input_end > input_size)
                 fail("a block is empty or too full", descriptor);
             if (memcmp(block.input, peer.stream.data() + peer.received - block.input_end, block.input_end) != 0)
@@ -1375,7 +1374,7 @@ void prepare_worker(Kernel &played) {
     worker.timer = Kernel::timer;
     worker.process = &played.process;
     worker.is_accepting = true;
-    worker.idle_deadline = uint8_t(draw());  // it is counted modulo 256
+    worker.now = uint8_t(draw());  // it is counted modulo 256
     worker.blocks = blocks;
     worker.stashes = stashes;
     worker.block_limit = uint32_t(between(1, block_count));

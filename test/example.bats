@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# A worked example of what a user of this source changes: test/example/routes.patch has two more routes.
+# A worked example of what a user of this source changes: test/example/routes.patch has three more routes.
 load helper
 setup_file() {
   build_example example
@@ -217,7 +217,7 @@ PYTHON
 rows() {
   local at='/^constexpr Route routes\[\] = {/a' row
   for row in "$@"; do
-    if [[ $row == -- ]]; then at='/^    {.method = Method::get, .path = "\/hello\/"_b/a'; else echo "$at \\    $row"; fi
+    if [[ $row == -- ]]; then at='/^    {Method::get, "\/hello\/"_b/a'; else echo "$at \\    $row"; fi
   done
 }
 
@@ -225,15 +225,16 @@ rows() {
   local long=/a/beginning/of/more/than/32/bytes/ row
   has_own_server=yes
   build_example more "$(
-    rows '{Method::get, "/hello/"_b, answer_ok},' \
-      '{Method::get, "/hello/all"_b, answer_ok},' \
-      '{Method::post, "/hello/all"_b, answer_page},' -- \
-      '{.method = Method::put, .path = "/hello/"_b, .answer = answer_page, .take_rest = take_name},' \
-      '{Method::get, "/sum/"_b, answer_ok},' \
-      '{Method::get, "/sum/"_b, answer_sum, add_query, nullptr, take_first},' \
-      "{Method::get, \"$long\"_b, answer_hello, nullptr, nullptr, take_name},"
-    echo '/^struct Route {/i Status take_first(Exchange &exchange, Bytes rest) {'
-    echo '/^struct Route {/i take_addend(exchange, rest); return Status::ok; }'
+    rows '{Method::get, "/hello/"_b, functions_of<Pipeline>},' \
+      '{Method::get, "/hello/all"_b, functions_of<Pipeline>},' \
+      '{Method::post, "/hello/all"_b, functions_of<Page>},' -- \
+      '{Method::put, "/hello/"_b, functions_of<Hello>},' \
+      '{Method::get, "/sum/"_b, functions_of<Pipeline>},' \
+      '{Method::get, "/sum/"_b, functions_of<First>},' \
+      "{Method::get, \"$long\"_b, functions_of<Hello>},"
+    # The rest of the path, added to the sum.
+    echo '/^\/\/ The functions of a route. What/i struct [[gnu::packed]] First : QuerySum {'
+    echo '/^\/\/ The functions of a route. What/i Status take_rest(Bytes rest) { Integer i; i.take(rest); sum = uint64_t(i.value); return Status::ok; } };'
   )"
   start_server
   check_rows <<ROWS
@@ -261,11 +262,35 @@ ROWS
   done
 }
 
-@test "a row that no request would reach does not compile" {
-  local row
-  for row in '{Method::get, "/hello/all"_b, answer_ok},' '{Method::post, "/page"_b, answer_page},' \
-    '{Method::get, "/hello/a/"_b, answer_hello, nullptr, nullptr, take_name},'; do
-    run build_example unreached "$(rows -- "$row")"
-    [[ $status == 1 && $output == *'rows of one path stand together'* ]] || fail "$row: $output"
+@test "a route chooses its status and its content type" {
+  check_rows <<'ROWS'
+201 open {"size":_20} POST /notes HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n<x*20>
+201 open {"size":_2} POST /notes HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0{END}
+201 close {"size":_0} POST /notes HTTP/1.1\r\nHost: a\r\nConnection: close{END}
+ROWS
+  exchange 'POST /notes HTTP/1.1\r\nHost: a\r\n\r\n'
+  assert_field 'HTTP/1.1 201 Created'
+  assert_field 'Content-Type: application/json'
+}
+
+@test "the example changes the routes' section alone" {
+  run -0 sed --quiet 's/^@@ -\([0-9]*\).*/\1/p' "$root/test/example/routes.patch"
+  local routes connections line
+  routes=$(grep --line-number '^// ---- Routes' "$root/server.cpp" | cut --delimiter=: --fields=1)
+  connections=$(grep --line-number '^// ---- Worker -' "$root/server.cpp" | cut --delimiter=: --fields=1)
+  for line in $output; do
+    ((routes < line && line < connections)) || fail "line $line is outside"
   done
+  ! grep --quiet '^-[^-]' "$root/test/example/routes.patch" || fail 'a line is changed'
+}
+
+@test "a row that no request would reach does not compile, nor a route that keeps too much" {
+  local row
+  for row in '{Method::get, "/hello/all"_b, functions_of<Pipeline>},' '{Method::post, "/page"_b, functions_of<Page>},' \
+    '{Method::get, "/hello/a/"_b, functions_of<Hello>},'; do
+    run build_example unreached "$(rows -- "$row")"
+    [[ $status == 1 && $output == *'rows with one path stand together'* ]] || fail "$row: $output"
+  done
+  run build_example large 's/^    char name\[16\];/    char name[17];/'
+  [[ $status == 1 && $output == *'a route keeps too much of a request'* ]] || fail "$output"
 }

@@ -43,8 +43,8 @@ constexpr size_t extended_size = input_size + 8192;  // a long head or content: 
 constexpr size_t repeated_size = 12 * 1024;          // many requests: their answers are more than one send
 // A partial head is copied for every byte, which takes the square of the size. Small limits are passed all the same.
 constexpr size_t byte_by_byte_limit = head_limit < 512 ? head_limit + 112 : 256;
-constexpr size_t extended_arrivals = 64;             // a long stream arrives in pieces so many times as large
-constexpr uint64_t moment = 784111777;               // the example of RFC 9110 section 5.6.7
+constexpr size_t extended_arrivals = 64;  // a long stream arrives in pieces so many times as large
+constexpr uint64_t moment = 784111777;    // the example of RFC 9110 section 5.6.7
 constexpr Bytes date_value = "Sun, 06 Nov 1994 08:49:37 GMT"_b;
 constexpr Bytes interim = "HTTP/1.1 100 Continue\r\n\r\n"_b;
 
@@ -271,9 +271,7 @@ void check_request(Bytes head_text, Bytes content, const Head &head, bool is_com
 // The answers to a stream, from the server's parser and routes but without its connections, and what must be true of
 // them.
 
-using Persistence = Exchange::Persistence;
-
-struct Answered {
+struct PredictedAnswer {
     size_t end;  // of the response, in the predicted output
     Persistence persistence;
     bool is_head;
@@ -287,7 +285,7 @@ struct Prediction {
     bool may_continue;  // the request at the end is incomplete, and an interim response may have told it to go on
     size_t late_size;   // of the answer to that request if its rest never comes
     char late_output[answer_limit];
-    Answered answered[stream_limit / 16];
+    PredictedAnswer answered[stream_limit / 16];
     char output[16 * stream_limit];
 
     [[nodiscard]] bool ends_connection() const {
@@ -297,7 +295,7 @@ struct Prediction {
     // Whether the last answer is to a peer that has said itself that no request follows.
     [[nodiscard]] bool asks_for_end() const {
         if (count == 0) return false;
-        const Answered &last = answered[count - 1];
+        const PredictedAnswer &last = answered[count - 1];
         return last.persistence == Persistence::close && !last.is_refused;
     }
 };
@@ -316,7 +314,9 @@ AnswerContext context;
     char *const answer_start = answer.at;
     Head head;
     const Taken taken = take_head(cursor, head);
-    const Parse parse = take_request(connection, cursor, answer);
+    const Taken request = take_request(connection, cursor, answer);
+    const Parse parse = request.parse;
+    cursor.at = request.at;
     if (cursor.at > cursor.end || (cursor.at == start && parse == Parse::complete)) fail("the parser went astray");
 
     const bool has_head = taken.parse == Parse::complete;
@@ -331,12 +331,12 @@ AnswerContext context;
         return false;
     }
     if (parse == Parse::empty_line) return true;
-    const bool is_refused = parse >= Parse::refused;
+    const bool is_refused = parse == Parse::refused;
     // What the head alone determines; content is refused with other statuses.
-    const Status status = is_refused ? refusal(parse) : Status::ok;
+    const Status status = request.status;
     const bool is_error_of_head = status == Status::not_found || status == Status::method_not_allowed ||
                                   status == Status::expectation_failed || status == Status::not_implemented;
-    if (is_refused) refuse_request(connection, answer, refusal(parse));
+    if (is_refused) refuse_request(connection, answer, status);
     else if (answer_exchange(connection.exchange, answer) != (persistence_of(head) != Persistence::close))
         fail("the connection's end is not the request's");
     const Persistence persistence = is_refused ? Persistence::close : persistence_of(head);
@@ -438,7 +438,7 @@ void check_content(Bytes content) {
         if (content.data[i] < '0' || content.data[i] > '9') fail("a response has unknown content");
 }
 
-void check_response(Bytes text, const Answered &answered) {
+void check_response(Bytes text, const PredictedAnswer &answered) {
     Bytes status = take_line(text);
     if (!starts_with(status, "HTTP/1.1 "_b)) fail("a response has no status line");
     status = status.after(9);
@@ -464,7 +464,7 @@ void check_response(Bytes text, const Answered &answered) {
 void check_prediction() {
     size_t begin = 0;
     for (size_t i = 0; i < predicted.count; i++) {
-        const Answered &answered = predicted.answered[i];
+        const PredictedAnswer &answered = predicted.answered[i];
         check_response({predicted.output + begin, answered.end - begin}, answered);
         begin = answered.end;
     }
@@ -671,7 +671,7 @@ private:
     // Output comes from the worker's buffer or from the connection's block.
     void check_output(const char *data, size_t size) {
         const auto is_within = [&](const char *buffer) {
-            return data >= buffer && data < buffer + output_size && size <= size_t(buffer + output_size - data);
+            return data >= buffer && data < buffer + output_room && size <= size_t(buffer + output_room - data);
         };
         if (size == 0) fail("an empty send");
         if (is_within(worker.output)) return;
@@ -873,7 +873,7 @@ void prepare_worker() {
 
 void check_worker_at_rest() {
     const Connection &connection = worker.connections[Kernel::socket];
-    if (worker.context.counters[Counter::open] != 0) fail("a connection is still counted");
+    if (worker.open_connections != 0) fail("a connection is still counted");
     for (const uint8_t size : worker.group_sizes)
         if (size != 0) fail("a connection is still counted in its group");
     if (connection.state != Connection::State::closed) fail("a connection is left over");
@@ -908,7 +908,7 @@ void check_worker_at_rest() {
 void check_output(Bytes rest) {
     size_t begin = 0;
     for (size_t i = 0; i < predicted.count; i++) {
-        const Answered &answered = predicted.answered[i];
+        const PredictedAnswer &answered = predicted.answered[i];
         const Bytes response{predicted.output + begin, answered.end - begin};
         if (!take_interim(rest, answered.may_continue) || !take_expected(rest, response)) return;
         begin = answered.end;
@@ -946,7 +946,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     prepare_worker();
     run(Cutting::whole);
     if (script.stream.size <= byte_by_byte_limit) run(Cutting::byte_by_byte);
-    worker.idle_deadline = script.circumstances;  // they are counted modulo 256
+    worker.now = script.circumstances;  // it is counted modulo 256
     if (script.plan.size != 0 || script.circumstances != 0) run(Cutting::planned);
     return 0;
 }

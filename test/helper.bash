@@ -65,6 +65,12 @@ build_edited() {
   export server_program=$folder/server
 }
 
+# before_ok LINE: a script for sed that puts a line of C++ before the one that answers /pipeline.
+before_ok() {
+  local line='void answer(Answer \&answer) const {' end='answer.text<"ok">(); }'
+  echo "s|^    ${line/\\/} $end\$|    $line $1 $end|"
+}
+
 # Starts a server on a free port: sets server_port and server_pid, and server_log, where its standard error goes.
 # Arguments: further options for the server. server_command may hold words to put before it. With MOTE_PORT it is
 # somebody else's server that is tested, which listens there, with MOTE_SERVER another program.

@@ -4,8 +4,8 @@ load helper
 
 @test "numbers, constants and structures are those of the kernel's headers, on every architecture" {
   # All enumerators of Sys, of whichever architecture they are, and all constants with a kernel's name.
-  sed --quiet '/^enum class Sys/,/^};/s/^    \([a-z_0-9]*\) = .*/CALL(\1)/p' "$root/server.cpp" | sort --unique \
-    >"$BATS_TEST_TMPDIR/names.h"
+  sed --quiet '/^enum class Sys.*{/,/^};/p' "$root/server.cpp" | grep --only-matching '[a-z_0-9]* = ' |
+    sed 's/\(.*\) = /CALL(\1)/' | sort --unique >"$BATS_TEST_TMPDIR/names.h"
   (($(wc --lines <"$BATS_TEST_TMPDIR/names.h") > 30))
   sed --quiet "/^\/\/ The kernel's constants/,/^struct/p" "$root/server.cpp" |
     grep --only-matching --extended-regexp '\b[A-Z][A-Z0-9_]+ = ' | sed 's/\(.*\) = /CONSTANT(\1)/' >>"$BATS_TEST_TMPDIR/names.h"

@@ -164,23 +164,26 @@ for day, head in enumerate(heads):
 PYTHON
 }
 
-@test "a new route is one function and one row; an answer has its Content-Length, or is too large and a 500" {
+@test "a new route is a struct and a row; an answer has its Content-Length, or is too large and a 500" {
   local folder=$BATS_FILE_TMPDIR/more size path functions='' rows=''
   mkdir --parents "$folder"
   cp "$root/build.sh" "$folder"
   for size in 0 1 9 10 11 99 100 101 256; do
-    functions+="void answer_$size(const Exchange \\&exchange, Answer \\&answer) {"
-    functions+=" answer.text<\"$(printf '%*s' "$size" '' | tr ' ' x)\">(); }\\n"
-    rows+="    {Method::get, \"/$size\"_b, answer_$size},\\n"
+    functions+="struct Text$size { void answer(Answer \\&answer) const {"
+    functions+=" answer.text<\"$(printf '%*s' "$size" '' | tr ' ' x)\">(); } };\\n"
+    rows+="    {Method::get, \"/$size\"_b, functions_of<Text$size>},\\n"
     # The same by the way for content that only the running server knows.
-    functions+="void answer_bytes_$size(const Exchange \\&, Answer \\&answer) {"
-    functions+=" answer.text(\"$(printf '%*s' "$size" '' | tr ' ' x)\"_b); }\\n"
-    rows+="    {Method::get, \"/bytes/$size\"_b, answer_bytes_$size},\\n"
+    functions+="struct Bytes$size { void answer(Answer \\&answer) const {"
+    functions+=" answer.text(\"$(printf '%*s' "$size" '' | tr ' ' x)\"_b); } };\\n"
+    rows+="    {Method::get, \"/bytes/$size\"_b, functions_of<Bytes$size>},\\n"
   done
-  functions+="void answer_large(const Exchange \\&exchange, Answer \\&answer) {"
-  functions+=" answer.text(\"$(printf '%*s' 257 '' | tr ' ' x)\"_b); }\\n"
-  rows+='    {Method::get, "/large"_b, answer_large},\n'
-  sed "s|^struct Route {|$functions&|; s|^constexpr Route routes\[\] = {|&\\n$rows|" "$root/server.cpp" >"$folder/server.cpp"
+  functions+='constexpr char page[answer_content_limit + 1]{};\n'
+  functions+='struct Largest { void answer(Answer \&answer) const { answer.text({page, answer_content_limit}); } };\n'
+  functions+='struct TooLarge { void answer(Answer \&answer) const { answer.text({page, sizeof page}); } };\n'
+  rows+='    {Method::get, "/largest"_b, functions_of<Largest>},\n    {Method::get, "/large"_b, functions_of<TooLarge>},\n'
+  functions+='struct Made { void answer(Answer \&answer) const { answer.text("201 Created", "application/json", "[1]"_b); } };\n'
+  rows+='    {Method::get, "/made"_b, functions_of<Made>},\n'
+  sed "s|^// The functions of a route. What|$functions&|; s|^constexpr Route routes\[\] = {|&\\n$rows|" "$root/server.cpp" >"$folder/server.cpp"
   "$folder/build.sh"
   has_own_server=yes
   server_program=$folder/server start_server
@@ -194,4 +197,17 @@ PYTHON
   done
   exchange 'GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /9 HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_statuses '500 200'
+  run -0 bash -c "curl --silent --fail http://127.0.0.1:$server_port/largest | cmp - <(head --bytes=32768 /dev/zero)"
+  exchange 'GET /made HTTP/1.1\r\nHost: a\r\n\r\nHEAD /made HTTP/1.0\r\n\r\n'
+  assert_statuses '201 201'
+  [[ $(grep --invert-match '^Date: ' <<<"$response") == 'HTTP/1.1 201 Created
+Server: mote
+Content-Type: application/json
+Content-Length: 3
+
+[1]HTTP/1.1 201 Created
+Server: mote
+Content-Type: application/json
+Content-Length: 3
+Connection: close' ]] || fail
 }

@@ -10,7 +10,7 @@ ok='GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
 # Builds the server with a line of C++ more at the beginning of what answers /pipeline. Further arguments: scripts of
 # sed, to change more of it.
 build_with() {
-  build_edited "s|^void answer_ok(.*) { \(.*\) }$|void answer_ok(const Exchange \&, Answer \&answer) { $1 \1 }|" "${@:2}"
+  build_edited "$(before_ok "$1")" "${@:2}"
 }
 
 # status_of FIELD: its value in /proc for all threads, each one once.
