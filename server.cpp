@@ -7,19 +7,18 @@
 // There is one worker thread per CPU. Each has its own listener, epoll instance, descriptor table and buffers. Workers
 // share nothing, except the listener when it is a Unix socket or was inherited.
 //
-// The sections build on one another, so each uses only what stands above it. A request's journey runs through them from
-// the bottom to the top:
+// Each section uses only those above it, so a request's journey begins at the end of the file:
 //
-//   11. Start-up       reads the arguments, makes the listeners, starts the workers, waits for a signal
-//   10. Worker loop    epoll reports a readable socket; one recv into the input buffer, one send of the answers
-//    9. Connections    the states of a connection, and every transition between them
-//    8. Worker         what one thread owns: buffers, tables, pools
-//    7. Routes         which path is answered by what
-//    6. Answers        status lines, field lines, content
-//    5. HTTP grammar   from bytes to a request head, a message framing, a piece of content
-//    4. Bytes, text    the words that the grammar is written in
-//    3. Kernel         the system calls, and how a thread starts
-//    2. Tunables       every number that someone may want to change
+//   Start-up       reads the arguments, makes the listeners, starts the workers, waits for a signal
+//   Worker loop    epoll reports a readable socket; one recv into the input buffer, one send of the answers
+//   Connections    the transitions between a connection's states
+//   Worker         what one thread owns: buffers, tables, pools
+//   Routes         which path is answered by what
+//   Answers        status lines, field lines, content
+//   HTTP grammar   from bytes to a request head, a message framing, a piece of content
+//   Bytes, text    the words that the grammar is written in
+//   Kernel         the system calls, and how a thread starts
+//   Tunables       every number that someone may want to change
 
 #include <stddef.h>
 #include <stdint.h>
@@ -46,19 +45,20 @@ constexpr size_t accept_turns = 64;             // connections accepted in a row
 constexpr size_t end_turns = 512;               // overdue connections ended in a row; each takes about 10 us
 
 constexpr size_t input_size = 32768;             // of one recv; twice a head or more
-constexpr size_t output_size = 8 * 4096 - 2048;  // answers collected for one send, but for the last one
+constexpr size_t output_size = 8 * 4096 - 2048;  // once answers fill this, they are sent; one more may exceed it
 constexpr size_t answer_content_limit = 32768;   // the longest content of an answer
 constexpr size_t block_count = 256;              // per worker: connections whose output is held up; 96 KiB each
 constexpr size_t stash_count = 16384;            // per worker: pieces of memory for partial heads
 constexpr size_t stash_size = 1024;              // of one such piece; a longer head takes several
 
-constexpr size_t method_limit = 32;                 // a longer method is refused at once
-constexpr size_t request_line_limit = 8000;         // RFC 9112 section 3 recommends at least this
-constexpr size_t head_limit = 16384;                // request line, field lines and the empty line
-constexpr uint32_t content_limit = 1024 * 1024;     // of one request, all chunks together
-constexpr uint16_t extension_limit = 4096;          // chunk extensions and leading zeros of one request
-constexpr uint16_t trailer_limit = 4096;            // trailer fields of one request
-constexpr uint32_t linger_limit = 2 * 1024 * 1024;  // input discarded after a refusal before the connection is closed
+constexpr size_t method_limit = 32;              // a longer method is refused at once
+constexpr size_t request_line_limit = 8000;      // RFC 9112 section 3 recommends at least this
+constexpr size_t head_limit = 16384;             // request line, field lines and the empty line
+constexpr uint32_t content_limit = 1024 * 1024;  // of one request, all chunks together
+constexpr uint16_t extension_limit = 4096;       // chunk extensions and leading zeros of one request
+constexpr uint16_t trailer_limit = 4096;         // trailer fields of one request
+constexpr uint32_t linger_limit =
+    2 * 1024 * 1024;  // input discarded after the last answer; then the connection is closed
 
 // How long a connection may stay in each state. The last tick may come up to a second later.
 constexpr uint8_t head_timeout_s = 10;     // from accept, or the first byte of a request, to the end of its head
@@ -69,7 +69,7 @@ constexpr uint8_t linger_timeout_s = 2;    // until the peer has closed after th
 
 // While the server drains: see drain().
 constexpr int64_t drain_tick_ms = 125;     // the clock's period, an eighth of a second
-constexpr uint8_t drain_grace_ticks = 3;   // for connections that have just begun; the first two ticks may be near
+constexpr uint8_t drain_grace_ticks = 3;   // for idle connections and the listener; the first two ticks may be near
 constexpr uint8_t drain_first_ticks = 11;  // for those that have sent nothing: their first bytes may have been lost
 constexpr int64_t drain_limit_s = 4;       // then the process ends, whatever is still open
 constexpr int64_t end_pause_ms = 5;        // between two turns of ending overdue connections
@@ -93,8 +93,8 @@ static_assert(head_timeout_s < 127 && content_timeout_s < 127 && idle_timeout_s 
 static_assert(stack_size % 16 == 0, "the stack pointer is aligned when a thread starts");
 static_assert(request_line_limit < head_limit, "a request line is part of the head");
 
-// The path of every request is inlined into one function, on one page of code. What that path calls rarely is kept out
-// of it. Functions without an attribute are called from cold code only.
+// The path of every request is inlined into one function, on one page of code. What it calls rarely is kept off that
+// page. All other functions are left to the compiler.
 #define HOT [[gnu::hot, gnu::noinline]]       // on the path of many requests, shared by several callers
 #define INLINE [[gnu::always_inline]] inline  // on the path of every request
 #define COLD [[gnu::cold, gnu::noinline]]     // called from there, but rarely
@@ -104,12 +104,11 @@ static_assert(request_line_limit < head_limit, "a request line is part of the he
 // the kernel, the start of a thread, the start of the program. Then constants, structures and one typed wrapper per
 // call. A wrapper answers as the kernel does: with a count, a descriptor or 0, or with -errno.
 
-// Four things of every architecture:
+// Each block defines Sys, AUDIT_ARCH, epoll_event and:
 //   trap          makes a system call
 //   start_thread  starts a thread that runs `run(argument)` on the stack that ends at `stack_end`; `run` must not
-//                 return. Returns the thread's id, or -errno. The new thread has copies of the registers, so that
-//                 what it needs waits in two of them. (clone's last two arguments are swapped on x86-64, but neither
-//                 is read.)
+//                 return. Returns the thread's id, or -errno. Two registers carry `run` and `argument` into the new
+//                 thread, which clone does not read.
 //   _start        where the kernel enters, with the argument count, the arguments and the environment on the stack
 //   may_be_emulated  whether the server may run under qemu-user, which cannot start every kind of thread
 // A test that includes this file defines MOTE_HOSTED and plays the kernel.
@@ -426,7 +425,7 @@ struct Word {
 }
 // Sets an option that is a number, or SO_LINGER with zero seconds. Other options read only the first of the two
 // numbers.
-[[nodiscard]] COLD long setsockopt(long socket, int level, int option, int value) {
+[[nodiscard]] long setsockopt(long socket, int level, int option, int value) {
     const int values[] = {value, 0};
     return trap(Sys::setsockopt, socket, level, option, address(values), sizeof values);
 }
@@ -451,7 +450,7 @@ struct Word {
     return trap(Sys::epoll_pwait, epoll, address(events), long(room), -1);
 }
 // The timer expires once, in `after_ns` nanoseconds: at least one, and less than a second.
-[[nodiscard]] COLD long timerfd_settime(int timer, int64_t after_ns) {
+[[nodiscard]] long timerfd_settime(int timer, int64_t after_ns) {
     const itimerspec when{{0, 0}, {0, after_ns}};
     return trap(Sys::timerfd_settime, timer, 0, address(&when), 0);
 }
@@ -595,8 +594,7 @@ enum class Class : uint8_t {
 constexpr size_t row_size = 16, classes_size = size_t(Class::field_value) + row_size;
 
 // A row of 16 bytes per class, so that 16 bytes of text can be looked up at once: bit n of entry m is for the byte 16
-// * n + m. There is no room for bytes from 0x80 on. They belong to field_value alone, whose row lists the bytes that
-// do not belong to it.
+// * n + m. Bytes from 0x80 on have no bits. Only field_value contains them, so its row lists the bytes that it lacks.
 struct ClassTable {
     alignas(row_size) uint8_t rows[classes_size];
 
@@ -725,7 +723,7 @@ template <Class kind> [[nodiscard]] INLINE const char *skip(const char *at) {
     return {text, size};
 }
 // Whether the bytes from `at` up to `end` are `text`.
-[[nodiscard]] COLD bool is_word(const char *at, const char *text, char end) {
+[[nodiscard]] bool is_word(const char *at, const char *text, char end) {
     while (*text != '\0')
         if (*text++ != *at++) return false;
     return *at == end;
@@ -767,12 +765,12 @@ COLD char *put(char *at, Bytes text) {
     return at + text.size;
 }
 constexpr size_t text_limit = 255;  // a longer one is cut
-COLD char *put_text(char *at, const char *text) {
+char *put_text(char *at, const char *text) {
     for (size_t i = 0; i < text_limit && text[i] != '\0'; i++) *at++ = text[i];
     return at;
 }
 // `form`, in which each "$" is replaced by the next word as a text, each "#" by the next word as a number.
-COLD char *compose(char *at, const char *form, Word a = 0, Word b = 0, Word c = 0) {
+char *compose(char *at, const char *form, Word a = 0, Word b = 0, Word c = 0) {
     const Word words[] = {a, b, c};
     const Word *word = words;
     for (; *form != '\0'; form++) {
@@ -868,7 +866,7 @@ enum class Parse : uint8_t {
 
 // What taking something has come to.
 struct [[nodiscard]] Taken {
-    const char *at;  // behind what was taken, or where it stopped
+    const char *at;  // the end of what was taken, or where it stopped
     Parse parse;
     Status status = Status::ok;  // if refused: why
 };
@@ -902,7 +900,7 @@ struct Head {
     Framing framing = Framing::no_content;
     unsigned facts = 0;
     uint32_t content_length = 0;      // at most content_limit + 1, which stands for anything larger
-    const char *target, *target_end;  // path and query, with a space behind them
+    const char *target, *target_end;  // path and query; a space follows them
     const char *stopped_line;         // where the line begins in which parsing stopped
 
     [[nodiscard]] constexpr bool says(unsigned any_of) const { return (facts & any_of) != 0; }
@@ -910,7 +908,7 @@ struct Head {
 
 // Takes the text of `form`, up to the first `end` after its first byte. A lower-case letter stands for both cases,
 // "#" for any digit.
-COLD Taken take_form(const char *at, const char *form, char end) {
+Taken take_form(const char *at, const char *form, char end) {
     do {
         char byte = *at;
         if (*form >= 'a') byte |= 0x20;
@@ -922,7 +920,7 @@ COLD Taken take_form(const char *at, const char *form, char end) {
 
 // uri-host [ ":" port ] (RFC 9110 section 4.2.1, RFC 3986 section 3.2.2), possibly empty. An address in brackets is
 // checked byte by byte only: nothing here connects to it.
-COLD Taken take_authority(const char *at) {
+Taken take_authority(const char *at) {
     if (*at == '[') {
         at = skip<Class::ip_literal>(at + 1);
         if (*at != ']' || at[-1] == '[') return stopped(at);
@@ -1007,9 +1005,9 @@ INLINE Taken take_common_request_line(const char *line, Head &head) {
     return take_request_line(line, head);
 }
 
-// Lists that say something about the message's framing or the connection: the transfer codings in the order in which
-// they were applied (RFC 9112 section 6.1), the options of the connection (RFC 9110 section 7.6.1), the expectations
-// (RFC 9110 section 10.1.1). Here as the lines that are nearly always sent, in the order in which they are tried.
+// Fields that are lists: transfer codings in the order in which they were applied (RFC 9112 section 6.1), options of
+// the connection (RFC 9110 section 7.6.1), expectations (RFC 9110 section 10.1.1). Each row is a line as it is
+// usually sent. The rows are tried in order.
 struct KnownLine {
     char text[28];  // up to CRLF, in lower case, with a space in front of the one element
     uint8_t size;
@@ -1033,7 +1031,7 @@ constexpr char content_length_name[] = "content-length:";
 
 // Reads a field value that is a list (RFC 9110 section 5.6.1) from `at` to its CR. It may have empty elements, and
 // may go on in another line. `element` is where the element begins in the text of `line`.
-COLD Status read_list(const char *at, const KnownLine &line, const char *element, Head &head) {
+Status read_list(const char *at, const KnownLine &line, const char *element, Head &head) {
     head.facts |= line.facts & Head::has_transfer_encoding;
     for (;;) {
         at = skip<Class::white>(at);
@@ -1071,8 +1069,8 @@ Status read_host(const char *at, const char *end, Head &head) {
     return Status::ok;
 }
 
-// Any field line, with its CRLF. Its value is read once all of it is there, so a line is read once however it was
-// split.
+// Any field line, with its CRLF. The value is read when the whole line has arrived. So a line is read only once,
+// however it was split.
 COLD Taken take_field_line(const char *name, Head &head) {
     const char *const colon = skip<Class::token>(name);
     if (colon == name || *colon != ':') return stopped(colon);
@@ -1188,7 +1186,7 @@ COLD Taken conclude(Cursor input, Taken taken) {
     return judged(taken.at, Status::bad_request);
 }
 
-// The request head at the beginning of `input`. One that is incomplete ends where it begins. An empty line before it is
+// The request head at the beginning of `input`. If it is incomplete, `at` is its beginning. An empty line before it is
 // taken alone.
 INLINE Taken take_head(Cursor input, Head &head) {
     Taken taken = take_common_request_line(input.at, head);
@@ -1205,7 +1203,7 @@ INLINE Taken take_head(Cursor input, Head &head) {
 }
 
 // Goes on with a head that was incomplete, from the line in which parsing stopped. Returns whether it still is.
-COLD bool is_still_incomplete(Cursor input, Head &head) {
+bool is_still_incomplete(Cursor input, Head &head) {
     Taken taken = complete(head.stopped_line);
     if (head.stopped_line == input.at) {
         head.facts = 0;
@@ -1217,7 +1215,7 @@ COLD bool is_still_incomplete(Cursor input, Head &head) {
 
 // Where a connection stands inside a request's content, of which nothing is kept.
 struct [[gnu::packed]] Content {
-    // The order carries meaning twice: see is_overhead() and first_steps.
+    // The order matters to is_overhead(), is_trailer() and chunk_steps.
     enum class State : uint8_t {
         none,        // between requests: a head comes next
         length,      // content with a Content-Length
@@ -1435,7 +1433,7 @@ constexpr char status_texts[][36] = {
 static_assert(sizeof status_texts / sizeof *status_texts == size_t(Status::options) + 1,
               "an enumerator of Status is the index of its text");
 
-// Every answer of a route begins like this, up to the size of its content. The Date is that of the current second.
+// A 200 in plain text begins like this, up to the size of its content. The Date is the current second.
 constexpr char head_form[] = "HTTP/1.1 200 OK\r\n"
                              "Server: mote\r\n"
                              "Content-Type: text/plain\r\n"
@@ -1514,7 +1512,7 @@ struct AnswerContext {
     char head[head_size + 1];  // head_form with the Date of this second, and NUL
 };
 
-// What a request means for the answer, beyond its content.
+// Whether the connection goes on after the answer (RFC 9112 section 9.3).
 enum class Persistence : uint8_t {
     keep,        // HTTP/1.1, which needs no word about it
     keep_alive,  // HTTP/1.0 that asked for it, and must be told
@@ -1549,12 +1547,17 @@ template <Literal content> constexpr auto end_of_answer = [] {
 
 // An output buffer takes answers until `output_size` bytes are full, and then has room for one more of any kind.
 constexpr size_t answer_head_limit = 512;
+constexpr size_t head_text_limit = 256;  // of a status and a content type that a route chooses
 constexpr size_t answer_limit = answer_head_limit + answer_content_limit;
 constexpr size_t output_room = output_size + answer_limit;
 static_assert(sizeof "HTTP/1.1 431 Request Header Fields Too Large\r\n\r\nConnection: keep-alive\r\nAllow: \r\n" +
                       head_size + digits_limit + sizeof method_names <
                   answer_head_limit,
               "the longest head fits");
+static_assert(sizeof "HTTP/1.1 \r\nContent-Type: \r\n\r\nConnection: keep-alive\r\n" + head_text_limit + head_size +
+                      digits_limit <
+                  answer_head_limit,
+              "so does one with a status and a type of a route's own");
 
 // Composes responses. A route calls one of the first four functions, once; head_form stands at `at` already.
 struct Answer {
@@ -1573,10 +1576,13 @@ struct Answer {
         at = put(compose(at + head_size, "#\r\n\r\n", content.size), content);
     }
 
-    // A response with another status or type: ("201 Created", "application/json", content). Its head has room for 256
-    // bytes of both.
+    // A response with another status or type: ("201 Created", "application/json", content). Status and type have at
+    // most 256 bytes together; a longer one becomes a 500, like content that is too long.
     [[maybe_unused]] void text(const char *status_text, const char *content_type, Bytes content) {
-        if (content.size > answer_content_limit) return status(Status::internal_server_error, 0);
+        const size_t head_text_size = bytes_of(status_text).size + bytes_of(content_type).size;
+        if (content.size > answer_content_limit || head_text_size > head_text_limit)
+            return status(Status::internal_server_error, 0);
+        count(*status_text);
         char *to = compose(at, "HTTP/1.1 $\r\nServer: mote\r\nContent-Type: $\r\nDate: ", status_text, content_type);
         to = put(to, Bytes{context->head + date_place, date_size});
         at = put(compose(to, "\r\nContent-Length: #\r\n\r\n", content.size), content);
@@ -1619,7 +1625,7 @@ struct Answer {
             form = ", $";
         }
         at = compose(to, is_error ? "\r\n\r\n$\r\n" : "\r\n\r\n", text);
-        if (is_error) context->counters.add(*text == '4' ? Counter::refused_4xx : Counter::refused_5xx);
+        count(*text);
     }
 
     // Changes the response that begins at `begin`: takes its content away, adds a Connection field.
@@ -1638,6 +1644,12 @@ struct Answer {
         put(head_end, field_line);
         at += field_line.size;
     }
+
+private:
+    void count(char first_digit) {
+        if (first_digit == '4') context->counters.add(Counter::refused_4xx);
+        if (first_digit == '5') context->counters.add(Counter::refused_5xx);
+    }
 };
 
 // ---- Routes ----------------------------------------------------------------------------------------------------
@@ -1650,7 +1662,7 @@ struct Answer {
 //   Status take_rest(Bytes)       optional; makes the row's path a prefix. Called first, with the rest of the path.
 //                                 If it returns anything but ok, that is the answer.
 //
-// What they are given is gone afterwards. A space stands behind a query and behind a rest.
+// Their bytes are valid only during the call. A space follows a query; a space or "?" follows a rest.
 
 constexpr size_t route_state_limit = 17;
 
@@ -1776,7 +1788,7 @@ struct [[gnu::packed]] Exchange {
     };
 
     char state[route_state_limit];  // the route's
-    uint8_t route;                  // index in `routes`; unless the status is ok, of any row with that path
+    uint8_t route;                  // index in `routes`; for 405 and OPTIONS any row with that path, or all_routes
     Manner manner;
 
     // Whether the answer is what the route composes, and the connection goes on.
@@ -1784,7 +1796,7 @@ struct [[gnu::packed]] Exchange {
 };
 static_assert(route_count < 256 && size_t(Status::options) < 16, "a route fits a byte, a status four bits");
 
-// The methods of each row's path, one bit each, and after the rows those of all paths together.
+// The methods of each row's path, one bit each. The last entry has the methods of all paths.
 struct AllowedMethods {
     uint8_t rows[route_count + 1];
 };
@@ -1834,7 +1846,7 @@ COLD void begin_rare(Exchange &exchange, const Head &head) {
     exchange.manner = Exchange::Manner{status, persistence, head.method == Method::head};
 }
 
-// Begins the exchange with the row, among those with the path of row `index`, that has the request's method.
+// Begins the exchange with the row that has the path of row `index` and the request's method.
 template <size_t index>
 [[nodiscard]] INLINE Status begin_route(Exchange &exchange, const Head &head, const char *query) {
     constexpr Route route = routes[index];
@@ -1865,8 +1877,7 @@ INLINE void begin_exchange(Exchange &exchange, const Head &head) {
         constexpr Route route = routes[index];
         constexpr Bytes path = route.path;
         if constexpr (index != 0 && is_path_of_row<index>(index - 1)) return false;
-        // A short path can be compared without a look at the target's size: it has no space, which stands behind the
-        // target.
+        // A short path needs no check of the size. A space follows the target, and no path has a space.
         if (path.size > overread && path.size > size_t(head.target_end - head.target)) return false;
         if (differ<path.size>(head.target, path.data)) return false;
         const char *query = head.target + path.size;
@@ -1883,7 +1894,7 @@ INLINE void begin_exchange(Exchange &exchange, const Head &head) {
 }
 
 // Hands a piece of content to the route, if it takes any.
-void take_piece(Exchange &exchange, Bytes piece) {
+INLINE void take_piece(Exchange &exchange, Bytes piece) {
     if (exchange.manner.status != Status::ok) return;
     visit_routes([&]<size_t index> {
         constexpr Route route = routes[index];
@@ -1921,7 +1932,7 @@ COLD void answer_status(const Exchange &exchange, Answer &answer) {
 }
 
 // ---- Worker ----------------------------------------------------------------------------------------------------
-// What one thread owns, and nobody else touches: the table of connections, buffers, pools of memory, the clock,
+// What one thread owns and no other touches: the table of connections, buffers, pools of memory, the clock,
 // counters. It is laid out once and never moves.
 
 struct Connection {
@@ -1947,7 +1958,7 @@ struct Connection {
         uint32_t linger_left;  // while lingering: how much may still be discarded
     };
 
-    // Whether what arrives goes straight to the input buffer.
+    // Whether input is answered as it arrives.
     [[nodiscard]] INLINE bool receives() const {
         return state == State::accepted || state == State::idle || state == State::receiving_content;
     }
@@ -1993,11 +2004,11 @@ struct Stash {
     uint16_t next;  // the next piece of the head, or of the free ones
     // The rest is valid in the first piece of a head only.
     uint16_t older, newer;  // the first pieces of the heads that began before and after it
-    uint16_t facts;         // what the whole lines say: see Head
+    uint16_t facts;         // Head::facts of its complete lines
     Method method;
     int32_t socket;  // the connection
     uint32_t size;   // how much has come
-    uint32_t line;   // where in that the line begins that is not whole
+    uint32_t line;   // offset of the first incomplete line
     char bytes[stash_size - 24];
 };
 static_assert(sizeof(Stash) == stash_size && stash_count <= UINT16_MAX);
@@ -2054,12 +2065,12 @@ struct alignas(4096) Worker {
 
     [[nodiscard]] COLD long socket_of(const Connection &connection) const { return &connection - connections; }
     // The index of the first block that belongs to `owner`, or block_limit.
-    [[nodiscard]] COLD size_t find_block(const Connection *owner) const {
+    [[nodiscard]] size_t find_block(const Connection *owner) const {
         size_t index = 0;
         while (index != block_limit && block_owners[index] != owner) index++;
         return index;
     }
-    [[nodiscard]] COLD Block &block_of(const Connection &connection) {
+    [[nodiscard]] Block &block_of(const Connection &connection) {
         const size_t index = find_block(&connection);
         if (index == block_limit) __builtin_trap();  // better no bytes than another connection's
         return blocks[index];
@@ -2073,31 +2084,31 @@ constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
 // Sets the clock's timer to the next full second, or to less while the server drains or a tick's work is not done.
 // Writes the Date of this second.
-COLD void run_clock(Worker &worker) {
+void run_clock(Worker &worker) {
     worker.is_ticking = true;
     const timespec now = clock_gettime(CLOCK_REALTIME);
     put_head(worker.context.head, uint64_t(now.tv_sec));
-    int64_t left_ns = 1'000'000'000 - (now.tv_nsec | 1);  // less than a second; to call took longer than 1 ns anyway
+    int64_t left_ns = 1'000'000'000 - (now.tv_nsec | 1);  // | 1: less than a second
     if (worker.drain_ticks != 0) left_ns = drain_tick_ms * 1'000'000;
     if (worker.overdue_at != 0) left_ns = end_pause_ms * 1'000'000;
     (void)timerfd_settime(worker.timer, left_ns);  // cannot fail
 }
-COLD void start_clock(Worker &worker) {
+void start_clock(Worker &worker) {
     if (!worker.is_ticking) run_clock(worker);
 }
 
-COLD void ignore_listener(const Worker &worker) {
+void ignore_listener(const Worker &worker) {
     (void)epoll_ctl(worker.epoll, EPOLL_CTL_DEL, worker.listener, 0);  // fails if it was not watched
 }
 
-// Something that a connection needs has run out. Connections wait in the backlog until one of this worker's closes,
-// or until the next tick, since it may be the system's resource.
-COLD void pause_accepting(Worker &worker) {
+// A resource is exhausted. Connections wait in the backlog until one of this worker's closes. Each tick tries again,
+// since the resource may be the system's.
+void pause_accepting(Worker &worker) {
     worker.is_accepting = false;
     worker.context.counters.add(Counter::exhausted);
     ignore_listener(worker);
     start_clock(worker);
-    // The kernel has told nobody else of the connections that wait.
+    // The kernel has told no other worker of the connections that wait.
     if (worker.process->room >= 0) (void)timerfd_settime(worker.process->room, 1);  // now; cannot fail
 }
 
@@ -2114,7 +2125,7 @@ COLD void give_back_block(Worker &worker, const Connection &connection) {
 }
 
 // The index of a free stash, of which there must be one. Used ones come first, so that few pages are in use.
-[[nodiscard]] COLD uint16_t take_stash(Worker &worker) {
+[[nodiscard]] uint16_t take_stash(Worker &worker) {
     worker.free_stashes--;
     uint16_t index = worker.free_stash;
     if (index != 0) worker.free_stash = worker.stashes[index].next;
@@ -2124,7 +2135,7 @@ COLD void give_back_block(Worker &worker, const Connection &connection) {
 }
 
 // Frees a head's chain of stashes, which begins with `index`.
-COLD void give_back_stashes(Worker &worker, uint16_t index) {
+void give_back_stashes(Worker &worker, uint16_t index) {
     Stash *const stashes = worker.stashes;
     const Stash &first = stashes[index];
     (first.older != 0 ? stashes[first.older].newer : worker.oldest_stash) = first.newer;
@@ -2138,7 +2149,7 @@ COLD void give_back_stashes(Worker &worker, uint16_t index) {
 
 // Adds the next bytes of a head to its stashes, and what is known of it with them. `input` is the whole partial head.
 // There are enough free stashes.
-COLD void add_to_stash(Worker &worker, Stash &first, const Head &head, Cursor input) {
+void add_to_stash(Worker &worker, Stash &first, const Head &head, Cursor input) {
     Bytes more{input.at + first.size, input.left() - first.size};
     size_t place = first.size;  // in the piece
     first.size = uint32_t(input.left());
@@ -2159,17 +2170,17 @@ COLD void add_to_stash(Worker &worker, Stash &first, const Head &head, Cursor in
 }
 
 // ---- Connections -----------------------------------------------------------------------------------------------
-// Every transition of a connection. A connection holds memory of its own only while it waits in the middle of
-// something: stashes for a partial head, a block for output that its peer does not take. The caller of a transition
-// does what it returns.
+// The transitions of a connection. Each returns what its caller does next. A connection holds memory of its own only
+// while it waits in the middle of something: stashes for a partial head, a block for output that its peer does not
+// take.
 
 enum class [[nodiscard]] Next : uint8_t{
     wait,     // nothing: the next event of the connection is watched for
-    receive,  // the same, unless the socket may hold input that no event will report
+    receive,  // the same, but watch anew first if the socket may hold input that no event will report
     close,
 };
 
-// What an event has brought: input, or without input what comes next.
+// What an event has brought: input to be answered, unless `next` is close.
 struct [[nodiscard]] Arrival {
     size_t size;      // of the input, in the input buffer
     bool is_drained;  // the socket holds no more of it, as far as can be known
@@ -2178,7 +2189,7 @@ struct [[nodiscard]] Arrival {
 constexpr Arrival without_input(Next next) { return {0, false, next}; }
 
 // Enters a state, with the time that this state has.
-COLD void enter(const Worker &worker, Connection &connection, Connection::State state) {
+void enter(const Worker &worker, Connection &connection, Connection::State state) {
     connection.state = state;
     connection.deadline = uint8_t(worker.now + ticks_of(state));
 }
@@ -2209,7 +2220,7 @@ HOT void close_connection(Worker &worker, Connection &connection) {
 }
 
 // Puts output that the socket does not take into a block, with the input that must wait for it.
-COLD Next hold_output(Worker &worker, Connection &connection, Bytes output, Bytes input) {
+Next hold_output(Worker &worker, Connection &connection, Bytes output, Bytes input) {
     const size_t index = worker.find_block(nullptr);  // the first free one, so that few pages are in use
     if (index == worker.block_limit) return Next::close;
     worker.block_owners[index] = &connection;
@@ -2224,7 +2235,7 @@ COLD Next hold_output(Worker &worker, Connection &connection, Bytes output, Byte
 
 // Discards what arrives after the last answer, until the peer closes or has sent too much: closing with unread input
 // would send a reset, which could destroy that answer (RFC 9112 section 9.6).
-COLD Next linger(Worker &worker, Connection &connection) {
+Next linger(Worker &worker, Connection &connection) {
     for (;;) {
         const long got = recv(worker.socket_of(connection), worker.input, input_size);
         if (got == -EINTR) continue;
@@ -2235,7 +2246,7 @@ COLD Next linger(Worker &worker, Connection &connection) {
 }
 
 // The last answer is sent, and the peer may still send.
-COLD Next finish(Worker &worker, Connection &connection) {
+Next finish(Worker &worker, Connection &connection) {
     if (shutdown(worker.socket_of(connection), SHUT_WR) != 0) return Next::close;
     enter(worker, connection, Connection::State::lingering);
     connection.linger_left = linger_limit;
@@ -2250,7 +2261,7 @@ COLD void refuse_request(Connection &connection, Answer &answer, Status status) 
 }
 
 // The last answer, `size` bytes of the output buffer, was given to send, which returned `sent`.
-COLD Next settle_last(Worker &worker, Connection &connection, long sent, size_t size) {
+Next settle_last(Worker &worker, Connection &connection, long sent, size_t size) {
     if (sent == -EAGAIN || sent == -EINTR) sent = 0;
     if (sent < 0) return Next::close;
     worker.context.counters.add(Counter::bytes_out, size_t(sent));
@@ -2260,9 +2271,9 @@ COLD Next settle_last(Worker &worker, Connection &connection, long sent, size_t 
     return hold_output(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), {worker.input, 0});
 }
 
-// The connection has been in its state for too long. A request that has come in part is answered with 408 (RFC 9110
-// section 15.5.9). Half an empty line is not part of one.
-COLD Next expire(Worker &worker, Connection &connection) {
+// Ends a connection whose time is over, or whose stashes another one needs. A request that has come in part is
+// answered with 408 (RFC 9110 section 15.5.9). Half an empty line is not part of one.
+Next expire(Worker &worker, Connection &connection) {
     using enum Connection::State;
     worker.context.counters.add(Counter::expired);
     const long socket = worker.socket_of(connection);
@@ -2286,7 +2297,7 @@ COLD Next expire(Worker &worker, Connection &connection) {
 
 // Frees stashes until there are `count`, at the cost of the heads that have waited longest. Returns false if the next
 // one would be the connection's own.
-[[nodiscard]] COLD bool make_room(Worker &worker, const Connection &connection, size_t count) {
+[[nodiscard]] bool make_room(Worker &worker, const Connection &connection, size_t count) {
     while (worker.free_stashes < count) {
         if (worker.oldest_stash == 0) return false;
         Connection &oldest = worker.connections[worker.stashes[worker.oldest_stash].socket];
@@ -2296,9 +2307,9 @@ COLD Next expire(Worker &worker, Connection &connection) {
     return true;
 }
 
-// What has come of a request, `input`, waits for the rest: its content, or a partial head. The time runs from the
-// request's first byte. Empty lines, and half of one, are not part of a request and bring no time.
-COLD Next await_rest(Worker &worker, Connection &connection, Cursor input) {
+// Waits for the rest of a request. `input` is its partial head, or empty. The time runs from the request's first
+// byte. Empty lines, and half of one, are not part of a request and bring no time.
+Next await_rest(Worker &worker, Connection &connection, Cursor input) {
     using enum Connection::State;
     if (!connection.content.is_between_requests()) {
         if (connection.state != receiving_content) enter(worker, connection, receiving_content);
@@ -2309,7 +2320,7 @@ COLD Next await_rest(Worker &worker, Connection &connection, Cursor input) {
 
     Head head;
     head.stopped_line = input.at;
-    (void)is_still_incomplete(input, head);  // it is; this is for what its whole lines say
+    (void)is_still_incomplete(input, head);  // only to fill `head`
     if (!make_room(worker, connection, stashes_for(input.left()))) return Next::close;
     const uint16_t index = take_stash(worker);
     Stash &first = worker.stashes[index];
@@ -2360,12 +2371,20 @@ Arrival resume(Worker &worker, Connection &connection) {
         worker.context.counters.add(Counter::bytes_out, size_t(sent));
         block.output_begin += uint32_t(sent);
     }
-    give_back_block(worker, connection);  // nobody else takes it before the next line
+    give_back_block(worker, connection);  // it is not reused before the next line
     put(worker.input, {block.input, block.input_end});
     if (connection.state == Connection::State::sending_last) return without_input(finish(worker, connection));
     const bool is_idle = connection.content.is_between_requests();
     enter(worker, connection, is_idle ? Connection::State::idle : Connection::State::receiving_content);
     return {block.input_end, false, watch_anew(worker, connection)};
+}
+
+// Whether a recv that filled the input buffer up to `end` has drained the socket, as far as can be known. It usually
+// has, if there was room for more. The first exception is an end of stream that has arrived; no further event will
+// announce it. The second one is urgent data, which ends a recv early. (So do descriptors passed over a Unix socket,
+// and urgent data out of order, which no event shows. See end_overdue().)
+[[nodiscard]] INLINE bool has_drained(const Worker &worker, const char *end, uint32_t events) {
+    return end < worker.input + input_size && (events & (EPOLLRDHUP | EPOLLPRI)) == 0;
 }
 
 // Receives the next bytes of a partial head. When the head is complete, or wrong, it is input to be answered.
@@ -2384,7 +2403,7 @@ Arrival receive_head(Worker &worker, Connection &connection, uint32_t events) {
     worker.context.counters.add(Counter::bytes_in, size_t(got));
     end[got] = '\0';
     const Cursor input{worker.input, end + got};
-    const bool is_drained = input.end < worker.input + input_size && (events & (EPOLLRDHUP | EPOLLPRI)) == 0;
+    const bool is_drained = has_drained(worker, input.end, events);
     Head head;
     head.stopped_line = worker.input + first.line;
     head.facts = first.facts;
@@ -2486,10 +2505,6 @@ INLINE Next serve(Worker &worker, Connection &connection, int socket, const Arri
 }
 
 // Receives once. What that leaves in the socket is reported anew, so others get a turn before it.
-//
-// A recv that returns less than it had room for has usually drained the socket. An end of stream that has arrived is
-// the first exception; no further event will announce it. The second one is urgent data, which ends a recv early. (So
-// do descriptors passed over a Unix socket, and urgent data out of order, which no event shows. See end_overdue().)
 INLINE Arrival receive(Worker &worker, const Connection &connection, int socket, uint32_t events) {
     const long got = recv(socket, worker.input, input_size);
     if (got <= 0) [[unlikely]] {
@@ -2497,10 +2512,10 @@ INLINE Arrival receive(Worker &worker, const Connection &connection, int socket,
         return without_input(got == -EAGAIN ? Next::wait : Next::close);
     }
     worker.context.counters.add(Counter::bytes_in, size_t(got));
-    return {size_t(got), got < long(input_size) && (events & (EPOLLRDHUP | EPOLLPRI)) == 0, Next::wait};
+    return {size_t(got), has_drained(worker, worker.input + got, events), Next::wait};
 }
 
-// How far back the deadline of a connection is set that has been looked at again: further than a tick may be late.
+// After a second look the deadline of a connection is this far in the past: further than a tick may be late.
 constexpr int8_t looked_again = -64;
 
 // Whether the time of a connection is over. While the server drains, one between requests has a second after its last
@@ -2514,10 +2529,9 @@ constexpr int8_t looked_again = -64;
     return !is_recent || worker.drain_ticks > (is_first ? drain_first_ticks : drain_grace_ticks);
 }
 
-// Ends the connection, which is overdue. But if something has arrived that no event has reported, the event is made
-// anew, once: what has arrived by the next tick must have been answered, or have begun a request, which has another
-// deadline.
-COLD Next end_overdue(Worker &worker, Connection &connection) {
+// Ends an overdue connection. If input has arrived that no event has reported, the connection gets a new event and
+// one more tick. By then the input must have been answered, or have begun a request, which has another deadline.
+Next end_overdue(Worker &worker, Connection &connection) {
     const bool was_looked_at = int8_t(connection.deadline - worker.now) <= looked_again / 2;
     const bool awaits_input = connection.receives() || connection.state == Connection::State::receiving_head;
     if (!awaits_input || was_looked_at || peek(worker.socket_of(connection)) == -EAGAIN)
@@ -2526,8 +2540,8 @@ COLD Next end_overdue(Worker &worker, Connection &connection) {
     return watch_anew(worker, connection);
 }
 
-// Ends all overdue connections, but no more in a row than others can wait for. Returns whether it has come to the end
-// of the table; otherwise it goes on there when it is called again.
+// Ends all overdue connections, but no more in a row than others can wait for. Returns whether it reached the end of
+// the table. If not, the next call goes on at `overdue_at`.
 [[nodiscard]] bool end_all_overdue(Worker &worker) {
     size_t turns = 0;
     for (size_t socket = worker.overdue_at; socket < group_count * group_size; socket++) {
@@ -2549,7 +2563,7 @@ COLD Next end_overdue(Worker &worker, Connection &connection) {
 
 // From now on the socket drops packets with fewer hops left. Neither call can fail on a socket with that version of IP.
 // Returns what the call for IPv4 returns, which sockets of IPv6 accept as well.
-COLD long drop_by_hops(long socket, int smallest) {
+long drop_by_hops(long socket, int smallest) {
     (void)setsockopt(socket, IPPROTO_IPV6, IPV6_MINHOPCOUNT, smallest);
     return setsockopt(socket, IPPROTO_IP, IP_MINTTL, smallest);
 }
@@ -2562,9 +2576,8 @@ inline bool accept_connections(Worker &worker) {
         if (socket < 0) [[unlikely]] {
             if (socket == -EAGAIN) return true;
             if (socket == -EINTR) continue;
-            // Errors from 64 on are the network's, and call for another try (accept(2)): the listener is reported as
-            // long as connections wait. With the others something has run out, or a rule forbids it, and that may
-            // last.
+            // Errors from 64 on come from the network and pass (accept(2)); the listener is reported as long as
+            // connections wait. The others may last.
             if (socket > -64 || socket == -ENOBUFS) pause_accepting(worker);
             return false;
         }
@@ -2587,10 +2600,10 @@ inline bool accept_connections(Worker &worker) {
 }
 
 // The server is to end. Connections whose handshake has begun are still accepted for a short time: closing a listener
-// resets those in its queue. New handshakes do not begin. The listener drops every SYN; the peer sends it again after
-// a second, and then finds the port's next owner, or none. What drops a SYN is a minimum of hops that no packet has.
-// It does not apply to the end of a handshake; a socket filter would, and needs a capability. Accepted sockets
-// inherit the minimum, and what they have dropped before it is taken back is soon sent again. A Unix socket has no
+// resets those in its queue. New handshakes do not begin. The listener drops every SYN. The peer sends it again after
+// a second, and then finds the port's next owner, or none. It drops them because it demands more hops than any packet
+// has. The minimum does not apply to the end of a handshake. (A socket filter would need a capability.) Accepted
+// sockets inherit the minimum until it is taken back; what they dropped is soon sent again. A Unix socket has no
 // hops: it refuses new connections, and keeps those in its queue.
 void drain(Worker &worker) {
     worker.drain_ticks = 1;
@@ -2651,8 +2664,8 @@ COLD Arrival handle_rare_event(Worker &worker, Connection &connection, int descr
     return without_input(Next::wait);
 }
 
-// A system call flushes the processor's stack of return addresses, so the first return after it is mispredicted. This
-// is why recv and send are called here, in inlined functions.
+// The kernel's calls overwrite the processor's stack of return addresses, so the next return is mispredicted. This is
+// why receive and serve are inlined here.
 [[noreturn]] HOT void run_worker(Worker &worker) {
     for (;;) {
         const epoll_event *event = worker.events;
@@ -2677,14 +2690,14 @@ COLD Arrival handle_rare_event(Worker &worker, Connection &connection, int descr
 }
 
 // ---- Start-up --------------------------------------------------------------------------------------------------
-// Arguments, listeners, privileges, threads, and the end. Whatever can fail does so before the first connection, and
-// ends the program with one line that says what failed.
+// Arguments, listeners, privileges, threads, and the end. A failure ends the program with one line that says what
+// failed, unless the server can do without.
 
 constexpr char help_text[] = "mote " MOTE_VERSION "\n"
                              "-a, --address A   IPv4, IPv6 or unix:PATH (default: any IP)\n"
                              "-p, --port N      TCP port, 0: any (default: 8080)\n"
                              "-t, --threads N   workers (default: one per CPU)\n"
-                             "    --user UID    user to become (root: 65534)\n"
+                             "    --user UID    user to become (default for root: 65534)\n"
                              "    --reuse-port  share the port\n"
                              "    --pin         pin each worker to a CPU\n"
                              "    --no-sandbox  keep privileges; no seccomp, no Landlock\n"
@@ -2694,7 +2707,7 @@ constexpr char help_text[] = "mote " MOTE_VERSION "\n"
 // Writes a line to standard error. If that is a full pipe, the line is dropped: a main thread that waited for a
 // reader would see no signal.
 void write_line(const char *line, const char *end) {
-    if (is_writable(2)) (void)write(2, line, size_t(end - line));  // there is nobody to tell of a failure
+    if (is_writable(2)) (void)write(2, line, size_t(end - line));  // a failure cannot be reported anywhere
 }
 
 // Prints `form` to standard error, filled in by compose().
@@ -2819,7 +2832,7 @@ struct Options {
     return options;
 }
 
-// Raises the soft limit to the hard limit, which limits the number of connections.
+// Raises the soft limit on descriptors, and so on connections, to the hard limit.
 void raise_descriptor_limit() {
     rlimit64 limit{};
     if (prlimit64(RLIMIT_NOFILE, nullptr, &limit) < 0) return;
@@ -2923,12 +2936,12 @@ void take_address(const char *text, Endpoint &endpoint) {
     } else if (count_digits.number == 0) {
         return false;
     } else if (count_digits.number > 1) {
-        problem = "mote: $ listeners were handed over, it takes one (LISTEN_FDS)\n";
+        problem = "mote: $ listeners inherited instead of one (LISTEN_FDS)\n";
     } else {
         const long type = getsockopt(3, SOL_SOCKET, SO_TYPE);
         if (type < 0) end_on_failure("descriptor 3", type);
         if (type == SOCK_STREAM && getsockopt(3, SOL_SOCKET, SO_ACCEPTCONN) == 1) return true;
-        problem = "mote: descriptor 3 does not accept connections (LISTEN_FDS)\n";
+        problem = "mote: descriptor 3 is not a listener (LISTEN_FDS)\n";
     }
     print(problem, count);
     exit_group(1);
@@ -2991,8 +3004,8 @@ void make_listeners(Worker *worker, const Worker *end, Endpoint &endpoint, bool 
     }
 }
 
-// Memory for the workers, and after it their pools. Where the kernel does not promise so much (vm.overcommit_memory=2,
-// RLIMIT_AS), the pools are halved until it does. Any other failure ends the program.
+// Memory for the workers, and after it their pools. If the kernel refuses so much memory (vm.overcommit_memory=2,
+// RLIMIT_AS), the pools are halved. A refusal with one block each ends the program.
 [[nodiscard]] Worker *make_workers(size_t count) {
     uint32_t blocks = block_count, stashes = stash_count;
     size_t pool_size, size;
@@ -3017,12 +3030,12 @@ void make_listeners(Worker *worker, const Worker *end, Endpoint &endpoint, bool 
     return workers;
 }
 
-// Becomes `user`, with the group of the same number and no other group. If the kernel refuses and that need not
-// succeed, a line says so: root of a user namespace has nobody else to become.
+// Becomes `user`, with the group of the same number and no other group. Unless `must_succeed`, a refusal only prints
+// a line: a user namespace may have no other user.
 void change_identity(uint32_t user, bool must_succeed) {
     const auto succeeds = [must_succeed](const char *what, long result) {
         if (result < 0 && must_succeed) end_on_failure(what, result);
-        if (result < 0) print_failure("mote: it stays root: $: $ (errno #)\n", what, result);
+        if (result < 0) print_failure("mote: still root: $: $ (errno #)\n", what, result);
         return result >= 0;
     };
     if (succeeds("setgroups", trap(Sys::setgroups)) && succeeds("setresgid", trap(Sys::setresgid, user, user, user)))
@@ -3047,7 +3060,7 @@ void give_up_privileges(const Options &options) {
     else if (options.has_sandbox && geteuid() == 0) change_identity(nobody, false);
     if (!options.has_sandbox) return;
     if (const long result = drop_capabilities(); result < 0)
-        print_failure("mote: it keeps its capabilities: $: $ (errno #)\n", "capset", result);
+        print_failure("mote: capabilities kept: $: $ (errno #)\n", "capset", result);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1);  // neither can fail
     (void)prctl(PR_SET_DUMPABLE, 0);      // no core files, no debuggers but root's
     forbid_files();
@@ -3062,8 +3075,8 @@ constexpr Sys steady_calls[] = {
 constexpr size_t steady_call_count = sizeof steady_calls / sizeof *steady_calls;
 
 // The filter that allows these calls, and ends the process at any other. It looks only at the architecture and the
-// number, so the kernel runs it once per number and keeps the answers in a bitmap. Numbers of x86-64's x32 interface
-// have another bit set.
+// number, so the kernel runs it once per number and keeps the answers in a bitmap. x32 numbers have one more bit set,
+// so they match nothing.
 struct CallFilter {
     sock_filter code[steady_call_count + 5];
 };
@@ -3080,8 +3093,8 @@ constexpr CallFilter call_filter = [] {
     return filter;
 }();
 
-// Puts this thread behind the filter. Without the flag, kernels before 5.16 switch off a speculation of the
-// processor, which is dangerous only where foreign code runs, at a cost for every request.
+// Puts this thread behind the filter. Without the flag, kernels before 5.16 disable a speculation, which slows every
+// request. It is dangerous only with foreign code.
 [[nodiscard]] long filter_calls() {
     sock_fprog program{};
     program.length = sizeof call_filter.code / sizeof *call_filter.code;
@@ -3189,8 +3202,8 @@ void wait_for_order(sigset end_signals, const Worker *workers, const Worker *end
     }
 }
 
-// Tells the workers to end. The last one ends the process; so does a second signal, or the time. It goes on while the
-// process is stopped and continued.
+// Tells the workers to end. The last worker ends the process. So does a second signal, or `drain_limit_s`, which also
+// runs while the process is stopped.
 [[noreturn]] void end_workers(int stop, sigset end_signals) {
     (void)timerfd_settime(stop, 1);  // now; cannot fail
     const int64_t limit_ns = monotonic_ns() + drain_limit_s * 1'000'000'000;
@@ -3215,7 +3228,8 @@ void start(const char *const *stack) {
         must("sched_getaffinity", trap(Sys::sched_getaffinity, 0, sizeof allowed, address(&allowed)));
     const size_t count = options.threads != 0 ? options.threads : count_cpus(allowed);
 
-    // Signals are blocked before the threads start, since they inherit that. SIGPIPE: nobody need read the statistics.
+    // Signals are blocked before the threads start, since they inherit that. SIGPIPE: a reader of the statistics may
+    // go.
     const sigset end_signals = find_end_signals();
     (void)block_signals(end_signals | 1u << (SIGUSR1 - 1) | 1u << (SIGPIPE - 1));
 
@@ -3231,7 +3245,7 @@ void start(const char *const *stack) {
     print("mote " MOTE_VERSION " listening on $ with # worker$\n", name, count, count == 1 ? "" : "s");
     if (options.has_sandbox)
         if (const long result = filter_calls(); result < 0)
-            print("mote: system calls not filtered (errno #)\n", -result);
+            print_failure("mote: system calls not filtered: $: $ (errno #)\n", "seccomp", result);
     wait_for_order(end_signals, workers, end);
     end_workers(stop, end_signals);
 }

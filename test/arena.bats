@@ -8,7 +8,7 @@ setup() {
 }
 teardown() { stop_server; }
 
-@test "the entry is four files that the arena builds by its Dockerfile, and passes the validation" {
+@test "the entry has four files, builds from its Dockerfile, and passes the arena's validation" {
   run -0 "$root/test/arena.sh" "$BATS_TEST_TMPDIR/arena"
   [[ $output == *$'\nok 8 '* && $output != *$'\nnot ok '* ]] || fail "$output"
   cd "$BATS_TEST_TMPDIR/arena"
@@ -19,7 +19,7 @@ teardown() { stop_server; }
   for file in Dockerfile build.sh meta.json server.cpp; do cmp "frameworks/mote/$file" "$root/$file"; done
 }
 
-@test "what listens on a port is validated there" {
+@test "a server that runs already is validated on its port" {
   start_server
   run -0 "$root/test/arena.sh" "$BATS_TEST_TMPDIR/arena" "$server_port"
   if server_is_gone; then fail 'the validation has ended a server that is not its own'; fi
@@ -56,7 +56,7 @@ s/"limited-conn"/"json"/|meta.json|this is an engine, for baseline, pipelined an
 ENTRIES
 }
 
-@test "arguments that mean nothing are one line and status 2" {
+@test "bad arguments get one line and status 2" {
   local arguments
   for arguments in '' 'a b' 'a 1 2'; do
     # shellcheck disable=SC2086  # several words

@@ -25,7 +25,7 @@ bench.write_results(machine, [("baseline", 512, servers), ("pipelined", 512, ser
 PYTHON
 }
 
-@test "charts are drawn of the medians to scale, and light and dark differ in nothing but colours" {
+@test "charts show the medians to scale, and the light and dark ones differ in colours only" {
   made_up_results "$BATS_TEST_TMPDIR" mote floor nginx
   python3 - "$BATS_TEST_TMPDIR"/bench-{light,dark}.svg <<'PYTHON'
 import re, sys
@@ -52,7 +52,7 @@ for part in svg.findall("*[@x]"):
 PYTHON
 }
 
-@test "charts and the README have the same figures, from all rounds or from what is left of them, and without nginx" {
+@test "charts and the README show the same figures, with all rounds, with fewer, and without nginx" {
   local row file results
   made_up_results "$BATS_TEST_TMPDIR/all" mote floor nginx
   for results in results bench; do
@@ -80,7 +80,7 @@ PYTHON
   run -1 grep --quiet 'class="nginx"' "$BATS_TEST_TMPDIR/two/bench-light.svg"
 }
 
-@test "the README's charts and figures are those of the stored results" {
+@test "the README's charts and figures come from the stored results" {
   cp "$root/README.md" "$BATS_TEST_TMPDIR"
   python3 "$root/test/chart.py" "$root/test/charts/bench.json" "$BATS_TEST_TMPDIR/charts" "$BATS_TEST_TMPDIR/README.md"
   diff "$root/test/charts" "$BATS_TEST_TMPDIR/charts" || fail 'make chart draws them anew'
@@ -90,7 +90,7 @@ PYTHON
   [[ $names == $'test/charts/bench-dark.svg\ntest/charts/bench-light.svg' ]] || fail "$names"
 }
 
-@test "what cannot be drawn or has no place in the README is one line" {
+@test "results that cannot be drawn, or have no place in the README, get one line" {
   made_up_results "$BATS_TEST_TMPDIR" mote floor
   sed 's/"connections": 512/"connections": 64/' "$BATS_TEST_TMPDIR/bench.json" >"$BATS_TEST_TMPDIR/few.json"
   run -1 python3 "$root/test/chart.py" "$BATS_TEST_TMPDIR/few.json" "$BATS_TEST_TMPDIR/none"

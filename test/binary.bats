@@ -5,7 +5,7 @@ setup_file() { build_server; }
 
 teardown() { stop_server; }
 
-@test "it is a static executable for any address that needs nothing" {
+@test "the file is a static position-independent executable without dependencies" {
   run -0 readelf --file-header --program-headers --dynamic --relocs --wide "$built/server"
   [[ $output == *'Type: '*' DYN ('* ]]
   [[ $output == *'There is no dynamic section'* && $output == *'There are no relocations'* && $output != *INTERP* ]]
@@ -13,7 +13,7 @@ teardown() { stop_server; }
   [[ -z $output ]] || fail "$output"
 }
 
-@test "code is executable, constants are not, nothing that is loaded is writable, and the stack is not executable" {
+@test "code is executable, constants and the stack are not, and no segment is writable" {
   run -0 readelf --program-headers --wide "$built/server.debug"
   [[ $(awk '$1 ~ /^(LOAD|GNU_STACK)$/ { $1 = $1; print $1, $7, $8 }' <<<"$output") == \
     $'LOAD R E\nLOAD R 0x1'*$'\nGNU_STACK RW 0x'* ]] || fail "$output"
@@ -21,7 +21,7 @@ teardown() { stop_server; }
   grep --quiet --extended-regexp '^ +01 +[.]rodata *$' <<<"$output" || fail "$output"
 }
 
-@test "it is somewhere else each time it runs" {
+@test "it is loaded at another address each time" {
   natively 'it is not the kernel that chooses the address'
   [[ $(</proc/sys/kernel/randomize_va_space) != 0 ]] || skip 'this machine loads programs where it always does'
   local code='' _
@@ -33,7 +33,7 @@ teardown() { stop_server; }
   (($(sort --unique <<<"$code" | grep --count server) > 1)) || fail "$code"
 }
 
-@test "an address in a constant and writable data are errors when it is built" {
+@test "the build refuses addresses in constants, and writable data" {
   local folder=$BATS_TEST_TMPDIR line
   cp "$root/build.sh" "$folder"
   local -A messages=(
@@ -47,7 +47,7 @@ teardown() { stop_server; }
   done
 }
 
-@test "the same compiler makes the same bytes, wherever the folder is" {
+@test "the build is reproducible in any folder" {
   local folder
   for folder in "$BATS_TEST_TMPDIR"/{here,somewhere/else}; do
     mkdir --parents "$folder"
@@ -57,7 +57,7 @@ teardown() { stop_server; }
   cmp "$BATS_TEST_TMPDIR"/{here,somewhere/else}/server
 }
 
-@test "the shipped instructions are those of the file with symbols" {
+@test "the shipped file has the instructions of the file with symbols" {
   local name address offset size
   while read -r name address offset size; do
     "${tools}objcopy" --dump-section "$name=$BATS_TEST_TMPDIR/debug" "$built/server.debug" /dev/null
@@ -74,7 +74,7 @@ teardown() { stop_server; }
   [[ -s $BATS_TEST_TMPDIR/shipped ]]
 }
 
-@test "nothing is in the file behind what the kernel loads" {
+@test "the file ends where the last segment ends" {
   run -0 readelf --file-header --program-headers --wide "$built/server"
   grep --quiet 'Number of section headers: *0$' <<<"$output"
   local offset size
@@ -82,7 +82,7 @@ teardown() { stop_server; }
   [[ $(stat --format=%s "$built/server") == $((offset + size)) ]] || fail "$output"
 }
 
-@test "the parts that make size prints are the whole file" {
+@test "the parts that \`make size\` prints add up to the file" {
   run -0 python3 "$root/test/size.py" "$built/server" "$built/server.debug"
   local sum=0 size rest
   while read -r size rest; do
@@ -100,19 +100,19 @@ teardown() { stop_server; }
   done
 }
 
-@test "it has at most 20,480 bytes, and 24,576 where each instruction takes four bytes" {
+@test "the file has at most 20,480 bytes, or 24,576 with instructions of four bytes" {
   run -0 stat --format=%s "$built/server"
   ((output <= (${#emulator[@]} == 0 ? 20480 : 24576))) || fail "$output bytes"
 }
 
-@test "no kind of request takes more instructions than its bound" {
+@test "no kind of request takes more instructions or pages than its bound" {
   natively 'the bounds are those of x86-64'
   if [[ -n ${MARCH:-} ]]; then skip 'the bounds are those of the default instruction set'; fi
   run -0 python3 "$root/test/count.py" --bounds
   printf '# %s\n' "${lines[@]}" >&3
 }
 
-@test "it is built by either compiler, without a warning, wherever the folder is" {
+@test "g++ and clang++ build it without a warning, in any folder" {
   local compiler
   cp "$root/server.cpp" "$root/build.sh" "$BATS_TEST_TMPDIR"
   for compiler in g++ clang++; do
@@ -123,12 +123,12 @@ teardown() { stop_server; }
   done
 }
 
-@test "a missing compiler is one line that says what to install" {
+@test "a missing compiler gets one line that says what to install" {
   CXX=no-such-compiler run -1 "$root/build.sh"
   [[ ${#lines[@]} == 1 && $output == *"no-such-compiler"*"apt-get install"* ]] || fail "$output"
 }
 
-@test "build.sh takes other values of tunables, and refuses what is none or does not fit" {
+@test "build.sh takes other values of tunables, and refuses unknown names and values that do not fit" {
   build_variant default_port=1234
   run -1 "${emulator[@]}" "$server_program" --address 192.0.2.1 # which is nobody's
   [[ $output == 'mote: bind to 192.0.2.1 port 1234: '* ]] || fail "$output"
@@ -152,7 +152,7 @@ ARGUMENTS
 
 rss_kib() { awk '/^Rss:/ { print $2 }' "/proc/$server_pid/smaps_rollup"; }
 
-@test "memory: under 150 KiB idle, under 1 MiB with 16,000 open connections that were all served" {
+@test "memory is under 150 KiB when idle, and under 1 MiB with 16,000 connections that were served" {
   natively 'most of the memory is that of the emulator'
   start_server
   exchange 'GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'

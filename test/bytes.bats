@@ -16,7 +16,7 @@ run_program() {
   run -0 "${emulator[@]}" "$program"
 }
 
-@test "the scans agree with the plain loop: every class, byte, place, alignment and size up to 200" {
+@test "the scans agree with the plain loop for every class, byte, place, alignment and size up to 200" {
   local options=()
   if ((${#emulator[@]} != 0)); then options=(-DBRIEF); fi # two minutes less
   compile -O2 -Wall -Wextra "${options[@]}" -o "$BATS_TEST_TMPDIR/scans" "$root/test/scans.cpp"
@@ -25,7 +25,7 @@ run_program() {
   ((${output% comparisons} > 10000000)) || fail "$output"
 }
 
-@test "the classes are those of the RFCs" {
+@test "the character classes match the RFCs" {
   run_program <<'CPP'
 #include <stdio.h>
 int main() {

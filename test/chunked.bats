@@ -4,7 +4,7 @@ load helper
 setup_file() { start_server; }
 teardown_file() { stop_server; }
 
-@test "chunks are put together, wherever they are cut" {
+@test "chunks are joined, wherever they were split" {
   check_rows <<'ROWS'
 200 open 1 {CHUNKED}0{END}
 200 open 21 {CHUNKED}2\r\n20\r\n0{END}
@@ -42,7 +42,7 @@ ROWS
 ROWS
 }
 
-@test "lines around the chunks end with CR and LF and nothing less, and data is as long as its size says" {
+@test "lines around chunks end with CRLF and nothing less, and data has the size that was announced" {
   check_rows <<'ROWS'
 400 close - {CHUNKED}2\r20\r\n0{END}
 400 close - {CHUNKED}2\r\r\n20\r\n0{END}
@@ -68,7 +68,7 @@ ROWS
 
 # Go, Node and others have let bare LF, NUL or white space pass in extensions and were tricked by it: a front that ends
 # the line elsewhere takes the rest for a chunk.
-@test "extensions are read by their grammar, and thrown away" {
+@test "chunk extensions are checked by their grammar, and discarded" {
   check_rows <<'ROWS'
 200 open 21 {CHUNKED}2;name=value\r\n20\r\n0;last{END}
 200 open 21 {CHUNKED}2;a;b;c=d;e\r\n20\r\n0{END}
@@ -113,7 +113,7 @@ ROWS
 ROWS
 }
 
-@test "trailer fields are validated, and thrown away" {
+@test "trailer fields are checked, and discarded" {
   check_rows <<'ROWS'
 200 open 21 {CHUNKED}2\r\n20\r\n0\r\nTrailer: x\r\nOther: y{END}
 200 open 21 {CHUNKED}2\r\n20\r\n0\r\nA:{END}
@@ -136,7 +136,7 @@ ROWS
 ROWS
 }
 
-@test "of all 256 bytes, only the right ones lead on at each place around the chunks" {
+@test "at each place around the chunks, of all 256 bytes only the right ones are accepted" {
   run -0 timeout 60 python3 - "$server_port" <<'PYTHON'
 import socket, string, sys
 digits = string.hexdigits.encode()

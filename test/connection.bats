@@ -42,7 +42,7 @@ teardown_file() { stop_server; }
 ROWS
 }
 
-@test "HTTP/1.0 closes unless it asks for the connection to be kept" {
+@test "an HTTP/1.0 connection closes unless it asks for keep-alive" {
   check_rows <<'ROWS'
 200 close ok GET /pipeline HTTP/1.0{END}
 200 open ok GET /pipeline HTTP/1.0\r\nConnection: keep-alive{END}
@@ -56,7 +56,7 @@ ROWS
 ROWS
 }
 
-@test "nothing behind an answer that closes is answered" {
+@test "nothing after an answer that closes is answered" {
   check_rows <<'ROWS'
 200 close ok {GET}Connection: close\r\n\r\n{HIDDEN}{HIDDEN}
 200,200 close ok {HIDDEN}{GET}Connection: close\r\n\r\n{HIDDEN}
@@ -75,7 +75,7 @@ ROWS
 ROWS
 }
 
-@test "HTTP/1.0 is told that the connection is kept, HTTP/1.1 is not" {
+@test "only HTTP/1.0 is told that the connection is kept" {
   exchange 'GET /pipeline HTTP/1.0\r\nConnection: keep-alive\r\n\r\n'
   assert_field 'Connection: keep-alive'
   exchange 'GET /pipeline HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n'
@@ -83,7 +83,7 @@ ROWS
 }
 
 # Waits for the server's end of stream, or its reset.
-@test "a peer that goes on sending after a refusal is cut off after two seconds, or after 2 MiB" {
+@test "a peer that keeps sending after a refusal is cut off after two seconds or 2 MiB" {
   run -0 timeout 60 python3 - "$server_port" <<'PYTHON'
 import socket, sys, time
 def refused():

@@ -17,7 +17,7 @@ readonly host='Host: a\r\n' ok='GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_statuses '200 200 200 404 200'
 }
 
-@test "the server ends the connection, and the peer sees the end of the stream and no reset" {
+@test "a connection that the server closes ends without a reset" {
   run -0 python3 - "$server_port" <<'PYTHON'
 import socket, sys
 for request in (b"GET /pipeline HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
@@ -82,7 +82,7 @@ assert descriptors() == before, (before, descriptors())
 PYTHON
 }
 
-@test "connections whose end arrives together with the request are closed, too" {
+@test "a connection whose end arrives together with the request is closed" {
   local before
   before=$(find "/proc/$server_pid/task"/*/fd -type l | wc --lines)
   local _
@@ -91,7 +91,7 @@ PYTHON
   wait_until descriptors_are "$before"
 }
 
-@test "urgent data does not hide what comes behind it" {
+@test "urgent data does not hide the bytes that follow it" {
   run -0 python3 - "$server_port" "$server_pid" <<'PYTHON'
 import os, signal, socket, sys
 port, pid = int(sys.argv[1]), int(sys.argv[2])
@@ -108,7 +108,7 @@ while answer.count(b"HTTP/1.1 200 OK") < 2:
 PYTHON
 }
 
-@test "a request costs a recv and a send, a connection accept4, epoll_ctl and close" {
+@test "a request costs recv and send; a connection costs accept4, epoll_ctl and close" {
   natively 'the emulator makes calls of its own'
   local trace=$BATS_TEST_TMPDIR/trace
   local server_command=(strace --daemonize --follow-forks --output="$trace")
@@ -146,7 +146,7 @@ PYTHON
   [[ -z $others || $others == 'clock_gettime timerfd_settime' ]] || fail "other calls: $others"
 }
 
-@test "when the input buffer is just full of a last request, what is behind it does not destroy the answers" {
+@test "input after a last request that just fills the buffer does not destroy the answers" {
   run -0 timeout 60 python3 - "$server_port" "$server_pid" <<'PYTHON'
 import os, signal, socket, sys
 port, pid = map(int, sys.argv[1:])
@@ -173,7 +173,7 @@ for count in (0, 900):  # 900 are more answers than the peer takes at once: the 
 PYTHON
 }
 
-@test "a peer that reads late sees the end of the stream behind the last answer" {
+@test "a peer that reads late sees the end of the stream after the last answer" {
   run -0 timeout 60 python3 - "$server_port" <<'PYTHON'
 import socket, sys, time
 clients = []
@@ -195,7 +195,7 @@ for client, count in clients:
 PYTHON
 }
 
-@test "heads that wait for their rest are all served, and what they have taken is used again" {
+@test "partial heads are all served, and their memory is reused" {
   run_peers <<'PYTHON'
 def wait_with(size):
     """Many peers of which a part of a head has come."""
@@ -216,7 +216,7 @@ assert memory_kib(pid) <= before + 400, (before, memory_kib(pid))
 PYTHON
 }
 
-@test "a connection knows nothing of an earlier one with its descriptor" {
+@test "a connection inherits nothing from an earlier one with its descriptor" {
   local start
   for start in 'POST /baseline11 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n1' \
     'POST /baseline11 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1'; do
@@ -227,13 +227,13 @@ PYTHON
   done
 }
 
-@test "a refusal has its text, even behind a HEAD" {
+@test "a refusal has its content, even after a HEAD" {
   exchange "HEAD /pipeline HTTP/1.1\r\n${host}\r\nBAD\r\n\r\n"
   assert_statuses '200 400'
   assert_body '400 Bad Request'
 }
 
-@test "a refusal at the end of what has arrived reaches a peer that goes on sending" {
+@test "a refusal of the last byte received reaches a peer that keeps sending" {
   run_peers <<'PYTHON'
 import select
 for line in (b"Content-Length: x", b"Transfer-Encoding: chunked, chunked", b"Content-Length: 1\r\nContent-Length: 1"):
@@ -249,7 +249,7 @@ for line in (b"Content-Length: x", b"Transfer-Encoding: chunked, chunked", b"Con
 PYTHON
 }
 
-@test "an answer to a peer that is gone does not end the server" {
+@test "an answer to a vanished peer does not end the server" {
   run -0 python3 - "$server_port" "$server_pid" <<'PYTHON'
 import os, signal, socket, struct, sys
 port, pid = map(int, sys.argv[1:])
@@ -265,7 +265,7 @@ PYTHON
   assert_statuses 200
 }
 
-@test "connections wait for a busy server instead of being turned away" {
+@test "connections wait for a busy server, and are not refused" {
   run -0 python3 - "$server_port" "$server_pid" <<'PYTHON'
 import os, signal, socket, sys
 port, pid = map(int, sys.argv[1:])
@@ -281,7 +281,7 @@ for client in clients:
 PYTHON
 }
 
-@test "a connection that always has more lets others have a turn after each receive, and then goes on" {
+@test "a connection that always has more input gives others a turn after each recv" {
   local trace=$BATS_TEST_TMPDIR/trace
   # From the second on, each receive seems to fill the input buffer, and takes nothing out of the socket.
   start_under_strace --output="$trace" '--trace=recvfrom,epoll_ctl,epoll_pwait' '--inject=recvfrom:retval=32768:when=2+'
@@ -298,7 +298,7 @@ PYTHON
   ((output >= 32)) || fail "$output interruptions of 32 receives"
 }
 
-@test "a call that is interrupted, or fails for the moment only, is made again" {
+@test "an interrupted call, and one that fails for a moment, is repeated" {
   local failure
   for failure in sendto:error=EAGAIN sendto:error=EINTR recvfrom:error=EINTR accept4:error=ECONNABORTED; do
     start_under_strace --inject="$failure:when=1"

@@ -90,7 +90,7 @@ answer_and_end() {
   await_end "$@"
 }
 
-@test "the image holds one file, which is the program, and nothing else" {
+@test "the image holds the program and nothing else" {
   start_container mote
   run -0 find "$folder" -mindepth 1 -printf '%M %U:%G %P\n'
   [[ $output == '-rwxr-xr-x 0:0 server' ]] || fail "$output"
@@ -99,14 +99,14 @@ answer_and_end() {
   [[ $("$folder/server" --version) == "$("${server[@]}" --version)" ]]
 }
 
-@test "the image is one layer of less than 24 KiB" {
+@test "the image has one layer of less than 24 KiB" {
   run -0 python3 -c 'import json, sys
 print(*(layer["size"] for layer in json.loads(sys.argv[1])["layers"]))' "$(image_has .Manifest)"
   [[ $output =~ ^[0-9]+$ ]] && ((output < 24576)) || fail "$output"
   echo "# $output bytes" >&3
 }
 
-@test "the program has the same bytes as one that the same compiler makes elsewhere" {
+@test "the image's program has the bytes that the same compiler makes elsewhere" {
   local package version
   for package in "g++-$(g++ -dumpversion)" binutils; do
     version=$(dpkg-query --show --showformat='${Version}' "$package") || skip "this machine's $package is no package"
@@ -119,7 +119,7 @@ print(*(layer["size"] for layer in json.loads(sys.argv[1])["layers"]))' "$(image
   cmp "$folder/server" "$BATS_TEST_TMPDIR/server"
 }
 
-@test "its user, port and program are what an engine has to know, and SIGTERM ends it" {
+@test "the image names its user, port, program and stop signal" {
   local name value
   # No signal is SIGTERM, and no command: no arguments.
   while read -r name value; do
@@ -161,7 +161,7 @@ CONFIG
   answer_and_end
 }
 
-@test "Kubernetes' own types know every field of the manifest" {
+@test "Kubernetes knows every field of the manifest" {
   kubectl patch --local --type=merge --patch={} --filename="$root/test/deploy/kubernetes.yaml" --output=json |
     python3 -c 'import json, subprocess, sys
 
@@ -189,7 +189,7 @@ while text:
 assert not commands, commands'
 }
 
-@test "the manifest has probes and limits, and gives the container what the image says and nothing to gain" {
+@test "the manifest has probes and limits, agrees with the image, and gives no privileges" {
   local path
   local -A expected=(
     ['.spec.selector.app']=mote # the Service finds the pods

@@ -121,8 +121,8 @@ def functions_of_addresses(folder):
     function_at, function = {}, ""
     for number, line in enumerate((folder / "server.cpp").read_text().splitlines(), 1):
         # A definition stands at the margin, or in a struct.
-        if start := re.match(r"(?: {4})?(?! )(?:\[\[.*?\]\] |template <.*?> |static |inline |constexpr )*"
-                             r"(?:[\w:<>]+[ *&]+)+(\w+)\([^=;]*(?:\{|,$)", line):
+        if start := re.match(r"(?: {4})?(?! )(?:\[\[.*?\]\] |template <.*?> |static |inline |constexpr |HOT |INLINE |COLD )*"
+                             r"(?:[\w:<>]+[ *&]+)+(\w+)\([^;]*(?:\{|,$)", line):
             if start[0].split()[0] not in ("return", "else", "asm"):
                 function = start[1]
         elif start := re.match(r"struct (?:\[\[.*?\]\] )?(\w+) \{", line):

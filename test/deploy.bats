@@ -26,14 +26,6 @@ start_numbered() {
     "$(grep "$(printf ':%04X ' "${ports[$1]}")" /proc/net/tcp /proc/net/tcp6)" # who has the port
 }
 
-# Whether server N has answered so many requests since it started. It says so on SIGUSR1.
-has_answered() {
-  kill -USR1 "${server_pids[$1]}"
-  local said
-  said=$(sed --quiet 's/.* \([0-9]*\) requests.*/\1/p' "$BATS_TEST_TMPDIR/server.$1" | tail --lines=1)
-  ((${said:-0} >= $2))
-}
-
 # Three servers, the proxy that "$@" starts, with their ports in PORT and PORT_1 to PORT_3, and load on it; meanwhile one
 # server is killed and started again, another one ends by a signal and is started again.
 lose_servers_under_load() {
@@ -47,7 +39,7 @@ lose_servers_under_load() {
   wrk --threads 1 --connections 64 --duration 30s --timeout 4s --script "$root/test/requests.lua" \
     "http://127.0.0.1:${ports[0]}" -- baseline >"$BATS_TEST_TMPDIR/wrk" 3>&- &
   wrk_pid=$!
-  for number in 1 2 3; do wait_until has_answered "$number" 500; done # under load
+  for number in 1 2 3; do wait_until has_answered "${server_pids[$number]}" "$BATS_TEST_TMPDIR/server.$number" 500; done # under load
   kill -KILL "${server_pids[1]}"
   wait "${server_pids[1]}" || true # its status is what the signal was
   sleep 0.5 # until a proxy has found out, and gone on without it
@@ -55,7 +47,7 @@ lose_servers_under_load() {
   wait "${server_pids[2]}"
   start_numbered 1
   start_numbered 2
-  for number in 1 2 3; do wait_until has_answered "$number" 500; done # more than health checks do
+  for number in 1 2 3; do wait_until has_answered "${server_pids[$number]}" "$BATS_TEST_TMPDIR/server.$number" 500; done # more than health checks do
   kill -INT "$wrk_pid"
   wait "$wrk_pid"
   wrk_pid=
@@ -65,7 +57,7 @@ lose_servers_under_load() {
   (($(sed --quiet 's/ *\([0-9]*\) requests in .*/\1/p' <<<"$output") > 1000)) || fail "$output"
 }
 
-@test "the limits of memory and descriptors are enough for all connections that the workers take" {
+@test "the limits of memory and descriptors allow all connections that the workers accept" {
   python3 - "$root" <<'PYTHON'
 import pathlib, re, sys
 root = pathlib.Path(sys.argv[1])
@@ -77,7 +69,7 @@ def tunable(name):
     return found("server.cpp", rf"^constexpr size_t {name} = (\d+);")
 
 connections = tunable("connection_limit")
-worker = connections * (1.45 * 1024 + 32) + tunable("block_count") * (64 << 10) + (16 << 20)
+worker = connections * (1.45 * 1024 + 32) + tunable("block_count") * (96 << 10) + (16 << 20)
 workers = found("test/deploy/kubernetes.yaml", r'args: \["--threads", "(\d+)"\]')
 pod = found("test/deploy/kubernetes.yaml", r"limits: .*memory: (\d+)Mi}") << 20
 assert 1.1 * workers * worker < pod < 1.5 * workers * worker, (worker, pod)
@@ -87,11 +79,11 @@ assert found("test/deploy/mote.service", r"^LimitNOFILE=(\d+)$") == connections 
 PYTHON
 }
 
-@test "HAProxy loses no request while a server dies, one is replaced, and both come back" {
+@test "HAProxy loses no request while one server dies, another is replaced, and both return" {
   lose_servers_under_load haproxy -f "$root/test/deploy/haproxy.cfg"
 }
 
-@test "nginx loses no request either" {
+@test "nginx loses no request in the same situation" {
   sed 's/127.0.0.1:808\([123]\)/127.0.0.1:PORT_\1/; s/127.0.0.1:8000/127.0.0.1:PORT/; s|/tmp/mote-nginx.pid|'"$BATS_TEST_TMPDIR/pid"'|' \
     "$root/test/deploy/nginx.conf" >"$BATS_TEST_TMPDIR/form"
   start_nginx() {

@@ -5,7 +5,7 @@ load helper
 setup_file() { start_server; }
 teardown_file() { stop_server; }
 
-@test "20,000 mutated requests are read as the reference reads them" {
+@test "20,000 mutated requests get the verdicts of the reference" {
   run timeout 100 python3 "$root/test/differential.py" "$server_port" --seed "${SEED:-$RANDOM}"
   [[ $status == 0 ]] || fail "$output" # with the seed, which shows it again
   echo "# ${lines[-1]}" >&3

@@ -8,7 +8,7 @@ limits=(head_timeout_s=1 content_timeout_s=2 idle_timeout_s=3 send_timeout_s=2 l
 setup_file() { build_variant "${limits[@]}"; }
 teardown() { stop_server; }
 
-@test "urgent data out of order ends a recv early, and what is behind it is answered by the deadline" {
+@test "input hidden by urgent data out of order is answered by the deadline" {
   natively 'what is urgent is left to the emulator'
   ((EUID == 0)) || skip 'only root can make a TUN device'
   [[ -c /dev/net/tun ]] || skip 'this system has no TUN devices'
@@ -17,7 +17,7 @@ teardown() { stop_server; }
   [[ $status == 0 ]] || fail "$output"
 }
 
-@test "a descriptor that is passed ends a recv early, and what is behind it is answered by the deadline" {
+@test "input hidden by a passed descriptor is answered by the deadline" {
   start_server --threads 1 --address "unix:$BATS_TEST_TMPDIR/socket"
   run_peers <<PYTHON
 path = "$BATS_TEST_TMPDIR/socket"
@@ -65,7 +65,7 @@ wait_until(lambda: counted(pid)[0]["open"] == 0, start + 3 + 3 + 3 - time.monoto
 PYTHON
 }
 
-@test "a flood of empty lines brings no time" {
+@test "a flood of empty lines does not extend the deadline" {
   start_server --threads 1
   run_peers <<'PYTHON'
 from floods import *
@@ -75,7 +75,7 @@ expect_ends([("never used", connect(port), endlessly(flood), 1, 3, None),
 PYTHON
 }
 
-@test "halves of empty lines bring no time" {
+@test "halves of empty lines do not extend the deadline" {
   start_server --threads 1
   run_peers <<'PYTHON'
 from floods import *
@@ -95,7 +95,7 @@ expect_ends(rows)
 PYTHON
 }
 
-@test "a request behind half an empty line is answered, and has its own time" {
+@test "a request after half an empty line is answered, within its own deadline" {
   start_server --threads 1
   run_peers <<'PYTHON'
 peer = connect(port)
@@ -115,7 +115,7 @@ for pause in 1, 1, 2, 2:  # shorter than idle_timeout_s
 PYTHON
 }
 
-@test "a head or content without end is answered with 408, however fast it comes" {
+@test "a head or content without end gets a 408, however fast it comes" {
   start_server --threads 1
   run_peers <<'PYTHON'
 from floods import *
@@ -134,7 +134,7 @@ expect_ends([(f"chunks, as fast as they can ({begin.__name__})", begin(port), fi
 PYTHON
 }
 
-@test "interruptions do not lengthen the time that a server has to end" {
+@test "SIGSTOP and SIGCONT do not extend the time to drain" {
   local server_program=$built/server # with more time for content than for the end
   start_server --threads 1
   run_peers <<'PYTHON'

@@ -24,17 +24,17 @@ build_example() {
   export server_program=$folder/server
 }
 
-@test "it is built without a warning" {
+@test "the example builds without a warning" {
   [[ $(<"$BATS_FILE_TMPDIR/example/log") == 'server: '*' bytes' ]] || fail "$(<"$BATS_FILE_TMPDIR/example/log")"
 }
 
-@test "clang++ builds it without a warning, too" {
+@test "clang++ builds the example without a warning" {
   if ! command -v clang++ >/dev/null; then skip 'there is no clang++'; fi
   CXX=clang++ build_example clang
   [[ $(<"$BATS_FILE_TMPDIR/clang/log") == 'server: '*' bytes' ]] || fail "$(<"$BATS_FILE_TMPDIR/clang/log")"
 }
 
-@test "the rest of a path is the name that is greeted, up to 16 bytes as they stand there" {
+@test "the rest of the path is the name that is greeted, up to 16 bytes, undecoded" {
   check_rows <<'ROWS'
 200 open Hello,_World! GET /hello/World HTTP/1.1\r\nHost: a{END}
 200 open Hello,_W! GET /hello/W HTTP/1.1\r\nHost: a{END}
@@ -61,7 +61,7 @@ ROWS
 ROWS
 }
 
-@test "no name is a 404, one of more than 16 bytes a 414, and the connection goes on" {
+@test "an empty name gets a 404, a long one a 414, and the connection stays open" {
   check_rows <<'ROWS'
 404 open 404_Not_Found\r\n GET /hello/ HTTP/1.1\r\nHost: a{END}
 404 open - GET /hello/?World HTTP/1.1\r\nHost: a{END}
@@ -76,7 +76,7 @@ ROWS
 ROWS
 }
 
-@test "what does not begin as the path does is a 404, what is malformed behind it a 400" {
+@test "another path gets a 404, a malformed rest a 400" {
   check_rows <<'ROWS'
 404 open - GET /hello HTTP/1.1\r\nHost: a{END}
 404 open - GET /hello?/World HTTP/1.1\r\nHost: a{END}
@@ -95,7 +95,7 @@ ROWS
 ROWS
 }
 
-@test "HEAD, OPTIONS, 405 and Allow follow from the row, whatever the name" {
+@test "HEAD, OPTIONS, 405 and Allow follow from the row" {
   local path
   for path in /hello/World /hello/ '/hello/World?x' /hello/0123456789abcdefg /page; do
     for method in POST DELETE; do
@@ -116,7 +116,7 @@ ROWS
   assert_body "$response" # nothing behind the head
 }
 
-@test "the routes that were there go on as before" {
+@test "the other routes work as before" {
   check_rows <<'ROWS'
 200 open ok {HIDDEN}
 200 open 55 GET /baseline11?a=13&b=42 HTTP/1.1\r\nHost: a{END}
@@ -127,7 +127,7 @@ ROWS
 ROWS
 }
 
-@test "a request that is cut in two at any byte has the same answer" {
+@test "a request split at any byte gets the same answer" {
   run_peers <<'PYTHON'
 request = b"GET /hello/World?a=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nEarth"
 peers = [connect(port) for _ in request]
@@ -139,7 +139,7 @@ for cut, peer in enumerate(peers):
 PYTHON
 }
 
-@test "the names of connections that have their requests at the same time do not mix" {
+@test "concurrent connections keep their own names" {
   run_peers <<'PYTHON'
 names = [b"%x" % n * (n + 1) for n in range(16)]
 peers = [connect(port) for _ in names]
@@ -161,7 +161,7 @@ page = "".join(visible[n % 94:][:79] + "\n" for n in range(128)).encode()
 assert len(page) == 10240
 '
 
-@test "an answer of 10 KB has its Content-Length and every byte, whatever the manner of the request" {
+@test "an answer of 10 KB is complete for GET and HEAD, with and without keep-alive" {
   run_peers <<PYTHON
 $page
 from email.parser import BytesHeaderParser
@@ -185,7 +185,7 @@ for method in b"GET", b"HEAD":
 PYTHON
 }
 
-@test "hundreds of pipelined requests for it, and names between them, are answered in order to a peer that reads late" {
+@test "hundreds of pipelined answers of 10 KB arrive in order at a peer that reads late" {
   run_peers <<PYTHON
 $page
 peer = connect(port, receive_buffer=4096)
@@ -221,7 +221,7 @@ rows() {
   done
 }
 
-@test "rows for a whole path stand before those for its beginning, and have methods of their own" {
+@test "rows for a path come before rows for a prefix of it, and have their own methods" {
   local long=/a/beginning/of/more/than/32/bytes/ row
   has_own_server=yes
   build_example more "$(
@@ -273,7 +273,7 @@ ROWS
   assert_field 'Content-Type: application/json'
 }
 
-@test "the example changes the routes' section alone" {
+@test "the example adds lines to the section Routes only" {
   run -0 sed --quiet 's/^@@ -\([0-9]*\).*/\1/p' "$root/test/example/routes.patch"
   local routes connections line
   routes=$(grep --line-number '^// ---- Routes' "$root/server.cpp" | cut --delimiter=: --fields=1)
@@ -284,7 +284,7 @@ ROWS
   ! grep --quiet '^-[^-]' "$root/test/example/routes.patch" || fail 'a line is changed'
 }
 
-@test "a row that no request would reach does not compile, nor a route that keeps too much" {
+@test "an unreachable row does not compile, nor does a route that keeps too much" {
   local row
   for row in '{Method::get, "/hello/all"_b, functions_of<Pipeline>},' '{Method::post, "/page"_b, functions_of<Page>},' \
     '{Method::get, "/hello/a/"_b, functions_of<Hello>},'; do

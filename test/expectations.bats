@@ -4,7 +4,7 @@ load helper
 setup_file() { start_server; }
 teardown_file() { stop_server; }
 
-@test "an expectation that is not known is answered with 417, and one of 100-continue with an error at once" {
+@test "an unknown expectation gets a 417, and an error comes before the content" {
   check_rows <<'ROWS'
 417 open 417_Expectation_Failed\r\n {GET}Expect: x{END}
 417 open - {POST}Expect: 100-continu\r\nContent-Length: 2\r\n\r\n20
@@ -79,7 +79,7 @@ PYTHON
   assert_refused 404
 }
 
-@test "HTTP/1.0 never gets a 100 Continue, nor does a request that is refused" {
+@test "HTTP/1.0 and refused requests get no 100 Continue" {
   exchange_in_steps 'POST /baseline11 HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n' 20
   assert_statuses 200
   exchange_in_steps 'POST /baseline11 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 9999999\r\n\r\n'
@@ -93,7 +93,7 @@ PYTHON
   [[ $output == 'HTTP/1.1 100 Continue'* && $output == *20 ]] || fail "$output"
 }
 
-@test "OPTIONS says what is allowed on a path, and on all of them" {
+@test "OPTIONS lists the methods of a path, and of all paths" {
   local line
   exchange 'OPTIONS /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_statuses 200

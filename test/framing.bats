@@ -4,7 +4,7 @@ load helper
 setup_file() { start_server; }
 teardown_file() { stop_server; }
 
-@test "content with a Content-Length" {
+@test "content has the length that Content-Length says" {
   check_rows <<'ROWS'
 200 open 1 {POST}Content-Length: 0{END}
 200 open 8 {POST}Content-Length: 1\r\n\r\n7
@@ -37,7 +37,7 @@ ROWS
 ROWS
 }
 
-@test "a second Content-Length is refused, even the same again" {
+@test "a second Content-Length is refused, even with the same value" {
   check_rows <<'ROWS'
 400 close - {POST}Content-Length: 1\r\nContent-Length: 1\r\n\r\n7
 400 close - {POST}Content-Length: 1\r\nContent-Length: 2\r\n\r\n7
@@ -63,7 +63,7 @@ ROWS
 ROWS
 }
 
-@test "framing that could be read in two ways is refused" {
+@test "ambiguous framing is refused" {
   check_rows <<'ROWS'
 400 close - {POST}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n7\r\n0{END}
 400 close - {POST}Transfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n1\r\n7\r\n0{END}
@@ -78,7 +78,7 @@ ROWS
 ROWS
 }
 
-@test "chunked is the last coding, and the only one that is known" {
+@test "chunked must be the last coding, and is the only one supported" {
   check_rows <<'ROWS'
 200 open 21 {POST}Transfer-Encoding: chunked\r\n\r\n2\r\n20\r\n0{END}
 200 open 21 {POST}Transfer-Encoding: CHUNKED\r\n\r\n2\r\n20\r\n0{END}
@@ -111,7 +111,7 @@ ROWS
 ROWS
 }
 
-@test "content is never taken for a request, whatever the method and the path" {
+@test "content is never taken for a request, for any method and path" {
   check_rows <<'ROWS'
 200 open ok GET /pipeline HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n{HIDDEN}
 200 open "" HEAD /pipeline HTTP/1.1\r\nHost: a\r\nContent-Length: 35\r\n\r\n{HIDDEN}
@@ -132,7 +132,7 @@ ROWS
 }
 
 # Each of these hides a request from a server that reads the framing in another way. It must never be answered.
-@test "a request behind a framing that was refused is not answered" {
+@test "a request after refused framing is not answered" {
   check_rows <<'ROWS'
 400 close - {POST}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{HIDDEN}
 400 close - {POST}Transfer-Encoding: chunked\r\nContent-Length: 40\r\n\r\n0\r\n\r\n{HIDDEN}

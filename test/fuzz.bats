@@ -2,7 +2,7 @@
 # The fuzzer's inputs once more, without the fuzzer: on each architecture, by a compiler that has no libFuzzer.
 load helper
 
-@test "whole connections with the rows of all tables, on a kernel that is played, have no findings" {
+@test "connections with the rows of all tables, on a simulated kernel, have no findings" {
   mkdir "$BATS_TEST_TMPDIR/rows"
   python3 "$root/test/cases.py" --corpus "$BATS_TEST_TMPDIR/rows" "$root"/test/*.bats
   compile -O1 -DMOTE_REPLAY -o "$BATS_TEST_TMPDIR/fuzz" "$root/test/fuzz.cpp"

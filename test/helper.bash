@@ -131,6 +131,14 @@ server_is_gone() {
   [[ ${stat##*) } == Z* ]]
 }
 
+# has_answered PID LOG COUNT: whether a worker of that server has answered so many requests. It says so on SIGUSR1.
+has_answered() {
+  kill -USR1 "$1"
+  local said
+  said=$(sed --quiet 's/.* \([0-9]*\) requests.*/\1/p' "$2" | tail --lines=1)
+  ((${said:-0} >= $3))
+}
+
 # free_ports COUNT: prints ports that nobody has, and that stay free while nobody listens there: connections get theirs from
 # 32768 on (ip(7)), and each test has a range of its own.
 free_ports() {

@@ -5,7 +5,7 @@ load helper
 setup_file() { start_server; }
 teardown_file() { stop_server; }
 
-@test "HTTP/1.1 needs exactly one Host, HTTP/1.0 none" {
+@test "HTTP/1.1 needs exactly one Host; HTTP/1.0 needs none" {
   check_rows <<'ROWS'
 400 close - GET /pipeline HTTP/1.1{END}
 400 close - GET /pipeline HTTP/1.2{END}

@@ -144,7 +144,7 @@ def what_it_does_not_take():
 
     listener, address = tcp_listener()
     for count in "2", "10", "99999999999999999999":
-        refused(listener, f"{count} listeners were handed over, it takes one (LISTEN_FDS)", count)
+        refused(listener, f"{count} listeners inherited instead of one (LISTEN_FDS)", count)
     for count in "", "x", "1x", " 1", "-1", "+1":
         refused(listener, f"not a number of listeners: {count} (LISTEN_FDS)", count)
 
@@ -157,7 +157,7 @@ def what_it_does_not_take():
     records.bind("")
     records.listen()  # it accepts connections, but they are no streams
     for other in datagrams, bound(socket.AF_INET), bound(socket.AF_UNIX), connect(address), records:
-        refused(other, "descriptor 3 does not accept connections (LISTEN_FDS)")
+        refused(other, "descriptor 3 is not a listener (LISTEN_FDS)")
     with open("/dev/null") as null:
         refused(null, "descriptor 3: Socket operation on non-socket (errno 88)")
 

@@ -2,7 +2,7 @@
 # What the source says about the kernel and the processor, beside what their headers and the plain loops say.
 load helper
 
-@test "numbers, constants and structures are those of the kernel's headers, on every architecture" {
+@test "call numbers, constants and structures match the kernel's headers on every architecture" {
   # All enumerators of Sys, of whichever architecture they are, and all constants with a kernel's name.
   sed --quiet '/^enum class Sys.*{/,/^};/p' "$root/server.cpp" | grep --only-matching '[a-z_0-9]* = ' |
     sed 's/\(.*\) = /CALL(\1)/' | sort --unique >"$BATS_TEST_TMPDIR/names.h"

@@ -57,7 +57,7 @@ ROWS
 ROWS
 }
 
-@test "content may be a mebibyte long: a longer one is refused before it arrives" {
+@test "content may have 1 MiB; more is refused before it arrives" {
   check_rows <<'ROWS'
 413 close 413_Content_Too_Large\r\n {POST}Content-Length: 1048577{END}
 413 close - {POST}Content-Length: 000000001048577{END}
@@ -73,7 +73,7 @@ ROWS
 ROWS
 }
 
-@test "a mebibyte of content is read, with either framing" {
+@test "1 MiB of content is read, with either framing" {
   local framing
   for framing in 'Content-Length: 1048576' 'Transfer-Encoding: chunked'; do
     run -0 bash -c "head --bytes 1048576 /dev/zero | tr '\\0' 7 |
@@ -83,7 +83,7 @@ ROWS
   done
 }
 
-@test "all chunk extensions of a request have 4,096 bytes together, and leading zeros count" {
+@test "the chunk extensions of a request have at most 4,096 bytes, leading zeros included" {
   check_rows <<'ROWS'
 200 open 21 {CHUNKED}2;<a*4095>\r\n20\r\n0{END}
 413 close - {CHUNKED}2;<a*4096>
@@ -101,7 +101,7 @@ ROWS
 ROWS
 }
 
-@test "all trailer fields of a request have 4,096 bytes together" {
+@test "the trailer fields of a request have at most 4,096 bytes" {
   check_rows <<'ROWS'
 200 open 21 {CHUNKED}2\r\n20\r\n0\r\nA: <x*4000>{END}
 200 open 21 {CHUNKED}2;<a*4000>\r\n20\r\n0\r\nA: <x*4000>{END}
@@ -114,7 +114,7 @@ ROWS
 ROWS
 }
 
-@test "the next request's limits are its own" {
+@test "each request has its own limits" {
   check_rows <<'ROWS'
 200,200,200 open 21 {CHUNKED}2;<a*4000>\r\n20\r\n0{END}{CHUNKED}2;<a*4000>\r\n20\r\n0\r\nA: <x*4000>{END}{CHUNKED}2;<a*4000>\r\n20\r\n0{END}
 200,200 open ok {GET}X: <x*16000>{END}{GET}X: <x*16000>{END}

@@ -7,7 +7,7 @@ setup_file() {
   "$root/test/man.sh" "${server[@]}" >"$BATS_FILE_TMPDIR/mote.8"
 }
 
-@test "each option of --help is in the manual page, with what it does" {
+@test "the manual page has each option of --help, with its text" {
   local line text options=0
   text=$(sed 's/\\f.//g; s/\\//g' "$BATS_FILE_TMPDIR/mote.8")
   while read -r line; do
@@ -19,7 +19,7 @@ setup_file() {
   ((options == 9))
 }
 
-@test "groff has no warnings about the manual page" {
+@test "the manual page has no groff warnings" {
   run -0 groff -man -ww -z "$BATS_FILE_TMPDIR/mote.8"
   [[ -z $output ]]
 }

@@ -13,7 +13,7 @@ installed_before() {
   sed --quiet "s|^apt-get update && apt-get install --yes \(.*\) && $1\$|\1|p" "$root/README.md" | tr ' ' '\n' | sort
 }
 
-@test "the README's commands install the packages that .ci/packages has for them" {
+@test "the README's commands install the packages listed in .ci/packages" {
   diff <(installed_before './build.sh && ./server') <(packages build)
   diff <(installed_before 'make test') <(packages build test)
 }

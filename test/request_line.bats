@@ -4,7 +4,7 @@ load helper
 setup_file() { start_server; }
 teardown_file() { stop_server; }
 
-@test "methods are told apart by their whole name, in upper case" {
+@test "methods are compared whole, in upper case" {
   check_rows <<'ROWS'
 200 open ok GET /pipeline HTTP/1.1\r\nHost: a{END}
 200 open "" HEAD /pipeline HTTP/1.1\r\nHost: a{END}
@@ -28,7 +28,7 @@ teardown_file() { stop_server; }
 ROWS
 }
 
-@test "a method that is no token, or none at all, is refused" {
+@test "a missing method, and one that is not a token, is refused" {
   check_rows <<'ROWS'
 400 close 400_Bad_Request\r\n G(T /pipeline HTTP/1.1\r\nHost: a{END}
 400 close - \x20/pipeline HTTP/1.1\r\nHost: a{END}
@@ -43,7 +43,7 @@ ROWS
 ROWS
 }
 
-@test "a method without end is refused as not implemented" {
+@test "a method that is too long is refused as not implemented" {
   check_rows <<'ROWS'
 501 close - <M*20000> /pipeline HTTP/1.1\r\nHost: a{END}
 
@@ -53,7 +53,7 @@ ROWS
 ROWS
 }
 
-@test "the parts are separated by exactly one space" {
+@test "the parts of a request line are separated by exactly one space" {
   check_rows <<'ROWS'
 400 close - GET\t/pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET /pipeline\tHTTP/1.1\r\nHost: a{END}
@@ -73,7 +73,7 @@ ROWS
 ROWS
 }
 
-@test "the path is compared whole, without its query" {
+@test "the path is compared whole, without the query" {
   check_rows <<'ROWS'
 404 open 404_Not_Found\r\n GET /pipelin HTTP/1.1\r\nHost: a{END}
 404 open - GET /pipeline/ HTTP/1.1\r\nHost: a{END}
@@ -92,7 +92,7 @@ ROWS
 ROWS
 }
 
-@test "a target holds every visible byte but four, and nothing else" {
+@test "a target holds visible bytes but four, and nothing else" {
   check_rows <<'ROWS'
 404 open - GET /-._~!$&'()*+,;=:@/%20%ff%FA?/?-._~!$&'()*+,;=:@%20 HTTP/1.1\r\nHost: a{END}
 404 open - GET /a\x5cb HTTP/1.1\r\nHost: a{END}
@@ -170,7 +170,7 @@ ROWS
 ROWS
 }
 
-@test "asterisk-form is for OPTIONS alone, authority-form for CONNECT, which is refused" {
+@test "asterisk-form is for OPTIONS only, authority-form for CONNECT, which is refused" {
   check_rows <<'ROWS'
 200 open "" OPTIONS http://a HTTP/1.1\r\nHost: a{END}
 200 open "" OPTIONS http://a? HTTP/1.1\r\nHost: a{END}
@@ -190,7 +190,7 @@ ROWS
 ROWS
 }
 
-@test "any HTTP/1 version is served, and no other" {
+@test "every HTTP/1 version is served, and no other" {
   check_rows <<'ROWS'
 200 open ok GET /pipeline HTTP/1.2\r\nHost: a{END}
 200 open ok GET /pipeline HTTP/1.9\r\nHost: a{END}
@@ -233,7 +233,7 @@ ROWS
 ROWS
 }
 
-@test "a line ends with CR and LF and nothing less" {
+@test "a line ends with CRLF and nothing less" {
   check_rows <<'ROWS'
 400 close - GET /pipeline HTTP/1.1\rHost: a\r\r
 400 close - GET /pipeline HTTP/1.1\r\r\nHost: a{END}

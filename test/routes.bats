@@ -9,7 +9,7 @@ teardown() { if [[ -n ${has_own_server:-} ]]; then stop_server; fi; }
 get() { exchange "GET $1 HTTP/1.1\r\nHost: a\r\n\r\n"; }
 post() { exchange "POST $1 HTTP/1.1\r\nHost: a\r\nContent-Length: $(env printf "$2" | wc --bytes)\r\n\r\n$2"; }
 
-@test "a sum takes every integer of the query, and nothing else" {
+@test "a sum adds every integer of the query, and nothing else" {
   local row
   for row in 'a=1&b=2:3' 'a=1:1' ':0' 'a:0' '=5:5' 'a=:0' 'a=1&:1' '&&a=1&&b=2:3' 'a=1&a=1:2' 'x=-7&y=3:-4' 'a=1.5&b=2:2' \
     'a=1x&b=2:2' 'a=x1&b=2:2' 'a=--1&b=2:2' 'a=-&b=2:2' 'a=0x10&b=2:2' 'a=1=2&b=2:2' 'a=+1&b=2:2' 'a=%%31&b=2:2' \
@@ -19,7 +19,7 @@ post() { exchange "POST $1 HTTP/1.1\r\nHost: a\r\nContent-Length: $(env printf "
   done
 }
 
-@test "integers are signed and of 64 bits, and sums wrap" {
+@test "integers are signed, have 64 bits, and sums wrap around" {
   local row
   for row in 'a=9223372036854775807:9223372036854775807' 'a=-9223372036854775808:-9223372036854775808' \
     'a=9223372036854775808&b=1:1' 'a=-9223372036854775809&b=1:1' 'a=99999999999999999999999999&b=1:1' \
@@ -30,7 +30,7 @@ post() { exchange "POST $1 HTTP/1.1\r\nHost: a\r\nContent-Length: $(env printf "
   done
 }
 
-@test "content is an integer with white space around it, or nothing" {
+@test "content counts if it is an integer with white space around it" {
   local row
   for row in '20:21' ' 20:21' '20\r\n:21' '\t\r\n 20 \n:21' '-20:-19' '2 0:1' '20x:1' 'x:1' '- 20:1' ' :1' ':1' '--1:1' \
     '9223372036854775808:1'; do
@@ -39,14 +39,14 @@ post() { exchange "POST $1 HTTP/1.1\r\nHost: a\r\nContent-Length: $(env printf "
   done
 }
 
-@test "an unknown path is a 404 with a text to read" {
+@test "an unknown path gets a 404 with a text" {
   get /nowhere
   assert_statuses 404
   assert_body '404 Not Found'
   refute_field Connection
 }
 
-@test "a known path without the method is a 405 that says which methods it has" {
+@test "a known path without the method gets a 405 with Allow" {
   exchange 'POST /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_statuses 405
   assert_field 'Allow: GET, HEAD, OPTIONS'
@@ -56,7 +56,7 @@ post() { exchange "POST $1 HTTP/1.1\r\nHost: a\r\nContent-Length: $(env printf "
   assert_field 'Allow: GET, HEAD, POST, OPTIONS'
 }
 
-@test "HEAD answers as GET does, without the content" {
+@test "HEAD gets the head of the GET" {
   local path found
   for path in /pipeline '/baseline11?a=13&b=42' /nowhere; do
     get "$path"
@@ -66,7 +66,7 @@ post() { exchange "POST $1 HTTP/1.1\r\nHost: a\r\nContent-Length: $(env printf "
   done
 }
 
-@test "a refused HEAD has no content either" {
+@test "a refused HEAD gets no content either" {
   exchange 'HEAD /pipeline HTTP/1.1\r\n\r\n'
   assert_refused 400
   assert_body "$response" # nothing behind the head
@@ -75,7 +75,7 @@ post() { exchange "POST $1 HTTP/1.1\r\nHost: a\r\nContent-Length: $(env printf "
   assert_body "$response"
 }
 
-@test "every answer has the fields that it should have, and no others" {
+@test "every answer has its fields, and no others" {
   local line names
   for line in 'GET /pipeline' 'GET /baseline11?a=1' 'POST /baseline11' 'HEAD /pipeline' 'GET /nowhere'; do
     exchange "$line HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -99,7 +99,7 @@ for path in ("/pipeline", "/nowhere", *(f"/baseline11?a={integer}" for integer i
 PYTHON
 }
 
-@test "Date is this second's, and goes on with the clock on one connection" {
+@test "Date follows the clock during a connection" {
   run -0 python3 - "$server_port" <<'PYTHON'
 import email.utils, socket, sys, time
 client = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
@@ -164,7 +164,7 @@ for day, head in enumerate(heads):
 PYTHON
 }
 
-@test "a new route is a struct and a row; an answer has its Content-Length, or is too large and a 500" {
+@test "a new route is a struct and a row; its answer has a Content-Length, or is too large and becomes a 500" {
   local folder=$BATS_FILE_TMPDIR/more size path functions='' rows=''
   mkdir --parents "$folder"
   cp "$root/build.sh" "$folder"

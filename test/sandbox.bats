@@ -27,7 +27,7 @@ has_no_capabilities() {
   done
 }
 
-@test "every thread runs behind a filter and cannot gain privileges, and is not to be debugged" {
+@test "every thread has a filter, cannot gain privileges, and cannot be debugged" {
   natively 'seccomp is not emulated'
   start_server --threads 3
   wait_until is_filtered
@@ -35,14 +35,14 @@ has_no_capabilities() {
   [[ $(stat --format=%u "/proc/$server_pid/environ") == 0 ]]
 }
 
-@test "--no-sandbox gives nothing up" {
+@test "--no-sandbox keeps everything" {
   start_server --no-sandbox
   exchange "$ok"
   assert_statuses 200
   [[ $(status_of Seccomp) == 0 && $(status_of NoNewPrivs) == 0 && $(status_of Uid) == "$(printf '%s\t' {,,,}"$UID" | xargs | tr ' ' '\t')" ]]
 }
 
-@test "the filter's list is what the server calls once it has started, and nothing else" {
+@test "the filter allows exactly the calls that the server makes once it has started" {
   natively 'seccomp is not emulated'
   local trace=$BATS_TEST_TMPDIR/trace
   local server_command=(strace --daemonize --follow-forks --output="$trace")
@@ -67,7 +67,7 @@ has_no_capabilities() {
   diff "$BATS_TEST_TMPDIR/called" "$BATS_TEST_TMPDIR/listed"
 }
 
-@test "a call that is not in the list ends the process, and so does one in it that is another architecture's" {
+@test "a forbidden call ends the process, and so does an allowed one of another architecture" {
   natively 'seccomp is not emulated'
   local call
   # Numbers of x32 have bit 30 set; 45 is recvfrom here, and brk where a program of 32 bits calls.
@@ -102,7 +102,7 @@ for port in random.sample(range(600, 1000), 100):
         pass'
 }
 
-@test "as root it becomes nobody, or whom --user says, with no group and no capability, once the port is bound" {
+@test "root becomes nobody, or --user, without groups and capabilities, once the port is bound" {
   natively 'the emulator has a thread of its own, which stays root'
   ((UID == 0)) || skip 'only root can become somebody else'
   local port user
@@ -131,7 +131,7 @@ copy_for_others() {
   chmod 755 "$BATS_RUN_TMPDIR" "$BATS_FILE_TMPDIR" "$BATS_TEST_TMPDIR" "$server_program"
 }
 
-@test "another user than root stays who it is, and cannot become somebody else" {
+@test "a user other than root keeps its identity, and cannot change it" {
   natively 'the emulator has a thread of its own, which stays root'
   ((UID == 0)) || skip 'only root can start it as another user'
   copy_for_others
@@ -148,7 +148,7 @@ copy_for_others() {
   [[ -z $output && $stderr == 'mote: setgroups: Operation not permitted (errno 1)' ]] || fail "$stderr"
 }
 
-@test "a capability that it was started with is gone once the port is bound" {
+@test "an inherited capability is gone once the port is bound" {
   natively 'the emulator has a thread of its own, which keeps it'
   ((UID == 0)) || skip 'only root can start it as another user'
   copy_for_others
@@ -169,7 +169,7 @@ copy_for_others() {
   [[ $(status_of CapAmb) == 0000000000000400 ]] || fail "$(status_of CapAmb)"
 }
 
-@test "root of a user namespace, who has nobody else to become, is told so and gives up all the rest" {
+@test "root of a user namespace without other users is told so, and gives up the rest" {
   natively 'seccomp is not emulated'
   unshare --user --map-root-user true || skip 'this system does not let a test make a user namespace'
   local server_command=(unshare --user --map-root-user)
@@ -177,7 +177,7 @@ copy_for_others() {
   exchange "$ok"
   assert_statuses 200
   [[ $(grep --invert-match listening "$server_log") == \
-    'mote: it stays root: setgroups: Operation not permitted (errno 1)' ]] || fail "$(<"$server_log")"
+    'mote: still root: setgroups: Operation not permitted (errno 1)' ]] || fail "$(<"$server_log")"
   has_no_capabilities
   wait_until is_filtered
   [[ $(status_of NoNewPrivs) == 1 && $(status_of Uid) == "$UID"$'\t'"$UID"$'\t'"$UID"$'\t'"$UID" ]]
@@ -186,7 +186,7 @@ copy_for_others() {
   [[ -z $output && $stderr == 'mote: setgroups: Operation not permitted (errno 1)' ]] || fail "$stderr"
 }
 
-@test "a change of identity that is refused half-way, and capabilities that cannot be dropped, are a line each" {
+@test "a half-refused change of identity, and capabilities that cannot be dropped, get a line each" {
   natively 'the emulator makes calls of its own'
   ((UID == 0)) || skip 'only root can become somebody else'
   local call
@@ -196,28 +196,28 @@ copy_for_others() {
     start_server
     exchange "$ok"
     assert_statuses 200
-    [[ $(grep --invert-match listening "$server_log") == "mote: it stays root: $call: Operation not permitted (errno 1)
-mote: it keeps its capabilities: capset: Operation not permitted (errno 1)" ]] || fail "$(<"$server_log")"
+    [[ $(grep --invert-match listening "$server_log") == "mote: still root: $call: Operation not permitted (errno 1)
+mote: capabilities kept: capset: Operation not permitted (errno 1)" ]] || fail "$(<"$server_log")"
     stop_server
     run -1 --separate-stderr timeout 10 "${server_command[@]/--daemonize/--quiet=all}" "$built/server" --port 0 --user 5
     [[ -z $output && $stderr == "mote: $call: Operation not permitted (errno 1)" ]] || fail "$stderr"
   done
 }
 
-@test "a kernel without filters is one line, and no failure" {
+@test "a kernel without seccomp gets one line, and no failure" {
   natively 'seccomp is not emulated'
   local server_command=(strace --daemonize --follow-forks --output=/dev/null --trace=seccomp
     --inject=seccomp:error=EINVAL)
   start_server
   exchange "$ok"
   assert_statuses 200
-  [[ $(grep --invert-match listening "$server_log") == 'mote: system calls not filtered (errno 22)' ]]
+  [[ $(grep --invert-match listening "$server_log") == 'mote: system calls not filtered: seccomp: Invalid argument (errno 22)' ]]
 }
 
 # Prints the version of Landlock that the kernel has, or a negative number.
 landlock_version() { python3 -c 'import ctypes; print(ctypes.CDLL(None).syscall(444, None, 0, 1))'; }
 
-@test "Landlock alone keeps it from opening files and from binding and connecting sockets" {
+@test "Landlock alone forbids files, and bind and connect of sockets" {
   natively 'Landlock is not emulated'
   local version call
   version=$(landlock_version)

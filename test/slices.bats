@@ -11,7 +11,7 @@ teardown_file() { stop_server; }
 # slices ARGUMENT...: the client.
 slices() { timeout 30 "$BATS_FILE_TMPDIR/slices" "$@"; }
 
-@test "each profile's requests are answered, a line of costs a round, and counted as the server counts them" {
+@test "each profile's requests are answered, and counted as the server counts them" {
   local profile line
   for profile in baseline pipelined short; do
     run -0 slices "$profile" 8 3 "$server_port" "$server_pid" "$server_port" "$server_pid"
@@ -27,7 +27,7 @@ assert found["accepted"] > 3 * 16 and found["requests"] > 9 * 2 * 16, found
 PYTHON
 }
 
-@test "what cannot be measured is one line" {
+@test "a server that cannot be measured gets one line" {
   run -2 slices baseline 8
   [[ ${#lines[@]} == 1 ]] || fail "$output"
   run -1 slices baseline 8 1 "$server_port" 999999999
@@ -38,7 +38,7 @@ PYTHON
   [[ $output == 'slices: no server to measure at /nowhere (./build.sh makes one)' ]] || fail "$output"
 }
 
-@test "ratios are those of the same round, and rounds in which one of the two was disturbed are left out" {
+@test "ratios compare one round, and disturbed rounds are left out" {
   ROUNDS=9 run -0 python3 - <<'PYTHON'
 import math
 from slices import ratios_of

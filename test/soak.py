@@ -182,7 +182,7 @@ def main():
         slowest = 0
     print(f"at the end: {memory_kib(pid)} KiB of at most {most}, {descriptors(pid)} descriptors, "
           f"{cpu_seconds(pid):.0f} s of CPU, slowest probe of {len(probe.times)} {slowest * 1000:.0f} ms")
-    if most > 40960:  # two workers with 256 blocks of 64 KiB each, and the table
+    if most > 40960:  # two workers with 256 blocks of 64 to 96 KiB each, and the table
         wrong.append(f"{most} KiB of memory")
     server.send_signal(signal.SIGTERM)
     status = server.wait(5)

@@ -16,7 +16,7 @@ refuse_arguments() {
     fail "server $*: status $status, '$output', '$(<"$errors")'"
 }
 
-@test "arguments that mean nothing are refused with one line and status 2" {
+@test "bad arguments are refused with one line and status 2" {
   refuse_arguments 'unknown argument: -x' -x
   refuse_arguments 'unknown argument: 8080' 8080
   refuse_arguments 'unknown argument: ' ''
@@ -43,12 +43,12 @@ refuse_arguments() {
   refuse_arguments 'not a number in range: 4294967295' --user 4294967295 # it would mean: nobody else
 }
 
-@test "an argument longer than a line is cut" {
+@test "an argument longer than a line is cut in the message" {
   run -2 "${server[@]}" "$(printf 'x%.0s' {1..5000})"
   [[ ${#lines[@]} == 1 && ${#output} -lt 512 && $output == 'mote: unknown argument: xxx'* ]] || fail "${#output} bytes"
 }
 
-@test "an address that is none is refused" {
+@test "a bad address is refused" {
   local address
   for address in '' x 1 1.2.3 1.2.3.4.5 1.2.3. .1.2.3 1..2.3 256.0.0.1 1.2.3.1000 4294967297.0.0.1 1.2.3.4x ' 1.2.3.4' \
     1.2.3.-4 0x7f.0.0.1 localhost : :1 1: ::: 1:::2 ::1: 1::2::3 1:2:3:4:5:6:7 1:2:3:4:5:6:7: 1:2:3:4:5:6:7:8:9 \
@@ -76,13 +76,13 @@ PYTHON
   done
 }
 
-@test "the addresses it takes are those that inet_pton takes, and mean the same: 200,000 of them" {
+@test "200,000 addresses are accepted, and mean the same, as with inet_pton" {
   compile -O1 -Wall -Wextra -o "$BATS_TEST_TMPDIR/addresses" "$root/test/addresses.cpp"
   run -0 "${emulator[@]}" "$BATS_TEST_TMPDIR/addresses"
   echo "# $output" >&3
 }
 
-@test "--help shows the options, fits a screen, and is what the README shows" {
+@test "--help fits a screen, and the README shows the same" {
   run -0 --separate-stderr "${server[@]}" --help
   # shellcheck disable=SC2154  # set by run
   [[ ${#lines[@]} -le 24 && -z $stderr ]]
@@ -99,7 +99,7 @@ PYTHON
   [[ $output == "$help" ]]
 }
 
-@test "--version answers on standard output with status 0" {
+@test "--version goes to standard output with status 0" {
   run -0 "${server[@]}" -V
   local short=$output
   run -0 --separate-stderr "${server[@]}" --version
@@ -107,7 +107,7 @@ PYTHON
   [[ $output == "mote $(sed --quiet 's/^#define MOTE_VERSION "\([^"]*\)".*/\1/p' "$root/server.cpp")" && -z $stderr ]]
 }
 
-@test "the start is one line with the name, version, address, port and number of workers" {
+@test "a start prints one line with name, version, address, port and number of workers" {
   start_server --threads 3
   # Where the kernel has no filters there is a line about that, too: see sandbox.bats.
   [[ $(grep --invert-match 'not filtered' "$server_log") == \
@@ -122,7 +122,7 @@ workers_cpus() {
   done
 }
 
-@test "there is one worker a CPU that the process may run on, and where it runs is left to the scheduler" {
+@test "there is one worker per allowed CPU, and the scheduler decides where it runs" {
   natively 'the emulator has a thread of its own'
   local allowed
   allowed=$(sed --quiet 's/^Cpus_allowed_list:\t//p' /proc/self/status)
@@ -134,13 +134,13 @@ workers_cpus() {
   grep --quiet 'with 1 worker$' "$server_log"
 }
 
-@test "with --pin each worker has a CPU of its own" {
+@test "with --pin each worker has its own CPU" {
   natively 'the emulator has a thread of its own'
   start_server --pin
   [[ $(workers_cpus | sort --unique | grep --count --extended-regexp '^[0-9]+$') == "$(nproc)" ]] || fail "$(workers_cpus)"
 }
 
-@test "only --pin asks for a CPU, and a refusal is one line" {
+@test "only --pin asks for a CPU, and a refusal gets one line" {
   natively 'the emulator makes calls of its own'
   local refusing=(strace --follow-forks --output="$BATS_TEST_TMPDIR/calls" --trace=/affinity
     --inject=/affinity:error=EPERM)
@@ -154,7 +154,7 @@ workers_cpus() {
   [[ -z $output && $stderr == 'mote: sched_setaffinity: Operation not permitted (errno 1)' ]] || fail "$stderr"
 }
 
-@test "more workers than CPUs share them, and all serve" {
+@test "more workers than CPUs share the CPUs, and all serve" {
   start_server --threads 64
   local _
   for _ in {1..100}; do
@@ -163,7 +163,7 @@ workers_cpus() {
   done
 }
 
-@test "each worker has its own descriptors, and no others'" {
+@test "each worker has its own descriptors only" {
   natively 'descriptors are not private'
   start_server --threads 3
   local task
@@ -192,7 +192,7 @@ workers_cpus() {
   [[ $(sed --quiet 's/^Max open files *\([0-9]*\) *\([0-9]*\) .*/\1 \2/p' "/proc/$server_pid/limits") == '2000 2000' ]]
 }
 
-@test "a descriptor limit that cannot be read stays as it is" {
+@test "a descriptor limit that cannot be read is left alone" {
   natively 'the emulator makes calls of its own'
   local limits
   limits=$(grep '^Max open files' /proc/self/limits)
@@ -202,13 +202,13 @@ workers_cpus() {
   assert_statuses 200
 }
 
-@test "a port in use is one line and status 1" {
+@test "a port in use gets one line and status 1" {
   start_server
   run -1 --separate-stderr timeout 10 "${server[@]}" --port "$server_port"
   [[ -z $output && $stderr == "mote: bind to :: port $server_port: Address already in use (errno 98)" ]] || fail "$stderr"
 }
 
-@test "a port that was in use a moment ago can be used again" {
+@test "a port can be reused at once" {
   local port number
   port=$(free_ports 1)
   for number in 1 2 3 4; do
@@ -238,7 +238,7 @@ PYTHON
   [[ ${#stderr_lines[@]} == 1 ]]
 }
 
-@test "reasons are in the C library's words" {
+@test "reasons have the C library's words" {
   natively 'the calls are those of the emulator'
   local errors error reason
   errors=$(sed --quiet '/^constexpr Reason reasons/,/^};/s/^    {\([0-9]\+\), ".*/\1/p' "$root/server.cpp")
@@ -263,7 +263,7 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
   if has_ipv6; then answers_on '[::1]'; else echo '# there is no IPv6 here' >&3; fi
 }
 
-@test "it does so whatever the default of IPV6_V6ONLY" {
+@test "it does so for any default of IPV6_V6ONLY" {
   natively 'the calls are those of the emulator'
   if ! has_ipv6; then skip 'there is no IPv6 here'; fi
   # As bindv6only would have it: an option that is not set to 0 stays at 1.
@@ -273,7 +273,7 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
     curl --silent --max-time 5 --noproxy '*' "http://127.0.0.1:$server_port/pipeline") == ok ]]
 }
 
-@test "where there is no IPv6 it listens on every IPv4 address" {
+@test "without IPv6 it listens on every IPv4 address" {
   natively 'the emulator makes its own calls'
   # The first socket is the one that tries whether there is IPv6.
   start_under_strace --trace=socket --inject=socket:error=EAFNOSUPPORT:when=1
@@ -294,7 +294,7 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
   run ! answers_on 127.0.0.1
 }
 
-@test "--address unix:PATH listens at a path, and nowhere else" {
+@test "--address unix:PATH listens at a path only" {
   local path=$BATS_TEST_TMPDIR/socket
   start_server --threads 2 --address "unix:$path"
   grep --quiet " listening on unix:$path with 2 workers$" "$server_log"
@@ -303,7 +303,7 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
   run -0 timeout 60 python3 "$root/test/unix_peers.py" "$path"
 }
 
-@test "at a path, a server that is stopped waits without spinning" {
+@test "a server at a path drains without spinning" {
   natively 'the emulator makes calls of its own'
   local trace=$BATS_TEST_TMPDIR/trace
   local server_command=(strace --daemonize --follow-forks --output="$trace")
@@ -314,7 +314,7 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
   (($(grep --count 'epoll_pwait(' "$trace") < 60)) || fail "$(tail --lines=60 "$trace")"
 }
 
-@test "a path that is in use, missing or too long is one line" {
+@test "a path in use, a missing folder and a long path get one line" {
   local path=$BATS_TEST_TMPDIR/socket
   start_server --threads 1 --address "unix:$path"
   run -1 --separate-stderr timeout 10 "${server[@]}" --address "unix:$path"
@@ -335,7 +335,7 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
   [[ $(curl --silent --max-time 5 --unix-socket "$longest" http://mote/pipeline) == ok ]]
 }
 
-@test "--port 0 takes a free port, and the start says which" {
+@test "--port 0 takes a free port, and the first line names it" {
   start_server --threads 3 --port 0
   local taken
   taken=$(sed --quiet 's/.* listening on :: port \([0-9]*\) with 3 workers$/\1/p' "$server_log")
@@ -349,16 +349,16 @@ for _ in range(60):
 PYTHON
 }
 
-@test "a listener that is handed over is used by all workers, and left to the next server" {
+@test "an inherited listener is used by all workers, and left to the next server" {
   timeout 60 python3 "$root/test/inherited_listener.py" one_server_after_the_other "${server[@]}"
   timeout 60 python3 "$root/test/inherited_listener.py" a_listener_at_a_path "${server[@]}"
 }
 
-@test "a listener for another process, and no listener, is none for this one" {
+@test "a listener meant for another process is ignored, and so is none" {
   timeout 60 python3 "$root/test/inherited_listener.py" none_for_this_process "${server[@]}"
 }
 
-@test "several listeners, a number that is none, and what does not accept connections are one line each" {
+@test "several listeners, a bad number, and a descriptor that does not accept get one line each" {
   timeout 60 python3 "$root/test/inherited_listener.py" what_it_does_not_take "${server[@]}"
   if ((${#emulator[@]} != 0)); then return; fi # the emulator's own may be there
   # shellcheck disable=SC2016 # the inner shell is the process
@@ -375,13 +375,13 @@ PYTHON
   [[ ${#lines[@]} == 5 && $output == *'3 -> anon_inode:[timerfd]' ]] || fail "$output"
 }
 
-@test "without --port it is 8080" {
+@test "the default port is 8080" {
   run timeout 1 "${server[@]}"
   [[ $output == *' listening on :: port 8080 '* || $output == *'bind to :: port 8080: Address already in use'* ]] ||
     fail "$output"
 }
 
-@test "being stopped and continued does not end it" {
+@test "SIGSTOP and SIGCONT do not end it" {
   start_server --threads 1
   kill -STOP "$server_pid"
   kill -CONT "$server_pid"

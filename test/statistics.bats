@@ -4,12 +4,12 @@ load helper
 unset BATS_NO_PARALLELIZE_WITHIN_FILE
 teardown() { stop_server; }
 
-@test "SIGUSR1 prints what has been done, to the byte, and the server goes on" {
+@test "SIGUSR1 prints exact counts, and the server goes on" {
   start_server --threads 1
   run -0 timeout 60 python3 "$root/test/counted_requests.py" "$server_port" "$server_pid"
 }
 
-@test "each worker has a line of its own" {
+@test "each worker prints its own line" {
   start_server --threads 5
   run_peers <<'PYTHON'
 for n in range(100):
@@ -23,7 +23,7 @@ assert sum(worker["requests"] != 0 for worker in workers) >= 3, workers
 PYTHON
 }
 
-@test "it counts connections whose time is over, sends that stall, and descriptors that run out" {
+@test "expired connections, stalled sends and exhausted descriptors are counted" {
   natively 'the emulator has descriptors of its own'
   build_variant head_timeout_s=1 send_timeout_s=1
   start_server --threads 1 --no-sandbox # so that its limit can be changed
@@ -53,7 +53,7 @@ wait_until(lambda: counted(pid)[0]["exhausted"] >= 1)
 PYTHON
 }
 
-@test "what is held back is counted once it is sent" {
+@test "held-up output is counted when it is sent" {
   start_server --threads 1
   run_peers <<'PYTHON'
 peer = connect(port, receive_buffer=4096)
@@ -74,7 +74,7 @@ wait_until(lambda: expected.items() <= counted(pid)[0].items())
 PYTHON
 }
 
-@test "a full pipe as standard error holds nothing up: lines that do not fit are dropped" {
+@test "a full pipe as standard error blocks nothing; its lines are dropped" {
   natively 'the emulator has a thread of its own, which takes signals'
   build_server
   timeout 60 python3 - "$BATS_TEST_TMPDIR/socket" "$built/server" <<'PYTHON'

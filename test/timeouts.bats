@@ -6,7 +6,7 @@ setup_file() { build_variant head_timeout_s=1 content_timeout_s=2 idle_timeout_s
 setup() { start_server --threads 1; }
 teardown() { stop_server; }
 
-@test "a head that does not end in time is answered with 408, however it comes" {
+@test "a head that does not end in time gets a 408, however it comes" {
   run_peers <<'PYTHON'
 from deadlines import *
 def at_once():
@@ -33,7 +33,7 @@ expect((at_once, 1, 408, reason), (slowly, 1, 408, reason), (after_an_answer, 1,
 PYTHON
 }
 
-@test "content that does not end in time is answered with 408, and its time begins with it" {
+@test "content that does not end in time gets a 408, with its own deadline" {
   run_peers <<'PYTHON'
 from deadlines import *
 def with_length():
@@ -57,7 +57,7 @@ expect((with_length, 2, 408, reason), (chunked, 2, 408, reason), (behind_content
 PYTHON
 }
 
-@test "a connection between requests just closes" {
+@test "an idle connection just closes" {
   run_peers <<'PYTHON'
 from deadlines import *
 def never_used():
@@ -89,7 +89,7 @@ expect((never_used, 1, None), (only_empty_lines, 1, None), (half_an_empty_line, 
 PYTHON
 }
 
-@test "a connection that is used stays open, and each part of a request has its own time" {
+@test "a connection in use stays open, and each part of a request has its own deadline" {
   run_peers <<'PYTHON'
 from deadlines import *
 peer = connect(port)
@@ -105,7 +105,7 @@ for n in range(3):
 PYTHON
 }
 
-@test "a peer that goes on sending behind the last answer is cut off" {
+@test "a peer that keeps sending after the last answer is cut off" {
   run_peers <<'PYTHON'
 from deadlines import *
 def sends_on():
@@ -120,7 +120,7 @@ expect((sends_on, 1, None))
 PYTHON
 }
 
-@test "the search for connections whose time is over touches only what is in use" {
+@test "the search for overdue connections touches only pages in use" {
   # A place of the table that was never looked at is a page that the kernel has not mapped.
   run_peers <<'PYTHON'
 def faults():
@@ -139,7 +139,7 @@ assert faults() - before < 50, f"{faults() - before} page faults"
 PYTHON
 }
 
-@test "a peer that has sent everything and never reads is cut off with a reset, too" {
+@test "a peer that has sent everything and never reads is cut off with a reset" {
   run_peers <<'PYTHON'
 size = 100 * len(b"HTTP/1.1 200 OK\r\nServer: mote\r\nContent-Type: text/plain\r\n"
                  b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 2\r\n\r\nok")
@@ -168,7 +168,7 @@ except ConnectionResetError:
 PYTHON
 }
 
-@test "the limits are 10, 30, 125, 20 and 2 seconds" {
+@test "the timeouts are 10, 30, 125, 20 and 2 seconds" {
   run -0 sed --quiet --regexp-extended 's/^constexpr uint8_t ([a-z]+)_timeout_s = ([0-9]+);.*/\1 \2/p' "$root/server.cpp"
   [[ ${lines[*]} == 'head 10 content 30 idle 125 send 20 linger 2' ]] || fail "$output"
 }

@@ -8,7 +8,7 @@ teardown() {
   if [[ -n ${second_pid:-} ]]; then server_pid=$second_pid stop_server; fi
 }
 
-@test "an answer does not wait until the one before is acknowledged" {
+@test "an answer does not wait for the acknowledgement of the one before" {
   start_server --threads 1
   run -0 timeout 60 python3 - "$server_port" <<'PYTHON'
 import socket, sys, time
@@ -26,7 +26,7 @@ assert slow < 25, slow
 PYTHON
 }
 
-@test "a peer that never reads is cut off, gives its block back, and slows nobody down" {
+@test "a peer that never reads is cut off, frees its block, and slows down nobody" {
   build_variant send_timeout_s=1
   start_server --threads 1
   run_peers <<'PYTHON'
@@ -57,7 +57,7 @@ wait_until(lambda: not left())
 PYTHON
 }
 
-@test "handshakes that have begun have a quarter of a second to end, also without a connection" {
+@test "a drain gives handshakes a quarter of a second, even without connections" {
   start_server
   run_peers <<'PYTHON'
 import select, signal
@@ -70,7 +70,7 @@ assert 0.2 < seconds < 1, seconds
 PYTHON
 }
 
-@test "idle connections close at once, and new ones are refused" {
+@test "a drain closes idle connections at once, and refuses new ones" {
   start_server
   run_peers <<'PYTHON'
 import signal
@@ -87,7 +87,7 @@ PYTHON
   run -0 python3 -c "import errno, socket; exit(socket.socket().connect_ex(('127.0.0.1', $server_port)) != errno.ECONNREFUSED)"
 }
 
-@test "a second signal ends it at once" {
+@test "a second signal ends the server at once" {
   end_during_content
   sleep 0.3
   kill -0 "$server_pid" || fail "it has not waited"
@@ -95,7 +95,7 @@ PYTHON
   await_end 0.2
 }
 
-@test "a connection that begins while the old server drains goes to the new one, late but whole" {
+@test "a connection that begins during a drain reaches the next server, late but whole" {
   start_server --threads 1 --reuse-port
   "${server[@]}" --port "$server_port" --threads 1 --reuse-port 2>"$BATS_TEST_TMPDIR/second.log" 3>&- &
   second_pid=$!
@@ -121,29 +121,29 @@ for version in sorted(seconds[:32]), sorted(seconds[32:]):
 PYTHON
 }
 
-@test "at a path, a server that is stopped answers everybody whom it lets in" {
+@test "a drain at a path answers every connection that it accepted" {
   local path=$BATS_TEST_TMPDIR/socket
   start_server --threads 2 --address "unix:$path"
   run -0 timeout 60 python3 "$root/test/askers.py" "$path" "$server_pid"
   await_end 2
 }
 
-@test "a connection at a listener that is handed over wakes one worker up" {
+@test "a connection at an inherited listener wakes up one worker" {
   timeout 60 python3 "$root/test/inherited_listener.py" a_connection_wakes_one_worker "${server[@]}"
 }
 
-@test "a server that finishes at a listener that is handed over leaves new connections to the next" {
+@test "a drain at an inherited listener leaves new connections to the next server" {
   timeout 60 python3 "$root/test/inherited_listener.py" new_connections_go_to_the_new_server "${server[@]}"
 }
 
-@test "a packet of one byte costs 25 us of CPU at most, at any place of a head of any content" {
+@test "a packet of one byte costs at most 25 us of CPU, anywhere in any head" {
   start_server --threads 1
   run timeout 120 python3 "$root/test/slow_heads.py" "$server_port" "$server_pid"
   echo "# at most ${lines[-1]}" >&3
   [[ $status == 0 ]] || fail "$output"
 }
 
-@test "40 connections that send trailer fields as fast as they can keep another one waiting for 25 ms at most" {
+@test "40 floods of trailer fields delay another connection by at most 25 ms" {
   start_server --threads 1
   run_peers <<PYTHON
 import subprocess
@@ -182,7 +182,7 @@ assert percentile(times) < 25, percentile(times)  # some 40 ms by a clock that d
 PYTHON
 }
 
-@test "16,000 connections that expire in the same second stop the server for less than 20 ms" {
+@test "16,000 connections that expire together stop the server for less than 20 ms" {
   build_variant idle_timeout_s=2 head_timeout_s=2 linger_timeout_s=1
   start_server --threads 1
   ulimit -n "$(ulimit -H -n)"

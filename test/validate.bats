@@ -7,17 +7,17 @@ teardown_file() { stop_server; }
 
 url() { echo "http://127.0.0.1:$server_port$1"; }
 
-@test "GET /baseline11 adds up the query" {
+@test "GET /baseline11 returns the sum of the query" {
   run -0 curl --silent --fail "$(url '/baseline11?a=13&b=42')"
   [[ $output == 55 ]]
 }
 
-@test "POST /baseline11 adds content with a Content-Length to the query" {
+@test "POST /baseline11 adds content with a Content-Length" {
   run -0 curl --silent --fail --data 20 "$(url '/baseline11?a=13&b=42')"
   [[ $output == 75 ]]
 }
 
-@test "POST /baseline11 adds chunked content to the query" {
+@test "POST /baseline11 adds chunked content" {
   run -0 curl --silent --fail --header 'Transfer-Encoding: chunked' --data 20 "$(url '/baseline11?a=13&b=42')"
   [[ $output == 75 ]]
 }
@@ -36,7 +36,7 @@ url() { echo "http://127.0.0.1:$server_port$1"; }
   done
 }
 
-@test "random operands are added up, not remembered" {
+@test "random operands are added, not remembered" {
   local _ a b c
   for _ in {1..20}; do
     a=$((RANDOM * RANDOM)) b=$((RANDOM - 16384)) c=$((RANDOM))
@@ -47,7 +47,7 @@ url() { echo "http://127.0.0.1:$server_port$1"; }
   done
 }
 
-@test "two random contents in a row on one connection give two different answers" {
+@test "two random contents on one connection give two answers" {
   local first=$((RANDOM)) second=$((RANDOM + 40000))
   run -0 curl --silent --fail --data "$first" "$(url '/baseline11?a=13&b=42')" \
     --next --silent --fail --data "$second" --write-out ' %{num_connects}' "$(url '/baseline11?a=13&b=42')"
@@ -92,7 +92,7 @@ shape() {
   env printf "$3" >"$BATS_TEST_TMPDIR/$1"
 }
 
-@test "each request shape gives the same answers however it is cut" {
+@test "each request shape gives the same answers however it is split" {
   write_shapes
   run timeout 120 python3 "$BATS_TEST_DIRNAME/fragmentation.py" "$server_port" "$BATS_TEST_TMPDIR"/*
   [[ $status == 0 && $(grep --count " 0 differ$" <<<"$output") == 34 ]] || fail "$output"
