@@ -157,7 +157,7 @@ def main():
             assert not failures, failures
             # An answer may have come as late as that, and has the connection start its idle time.
             wait_until(lambda: counted(server.pid)[0]["open"] == 0, start + 2 * idle_limit + 3 - time.monotonic())
-            assert all(connection.ended_at for connection in connections.values())
+            wait_until(lambda: all(connection.ended_at for connection in connections.values()))
         finally:
             server.kill()
             server.wait()
