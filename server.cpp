@@ -716,6 +716,19 @@ template <Class kind> [[nodiscard]] INLINE const char *skip(const char *at) {
     return digit <= 9 ? digit : letter <= 5 ? letter + 10 : UINT32_MAX;
 }
 
+// The number that begins at `at`, in a base up to 16, and where it ends. From 2^32 on it is only known to be that
+// large.
+struct Digits {
+    uint64_t number;
+    const char *end;
+};
+[[nodiscard]] COLD Digits take_digits(const char *at, unsigned base) {
+    uint64_t number = 0;
+    for (uint32_t digit; (digit = hex_value(*at)) < base; at++)
+        if (number <= UINT32_MAX) number = number * base + digit;
+    return {number, at};
+}
+
 // A text up to its NUL.
 [[nodiscard]] constexpr Bytes bytes_of(const char *text) {
     size_t size = 0;
@@ -1203,13 +1216,16 @@ INLINE Taken take_head(Cursor input, Head &head) {
 }
 
 // Goes on with a head that was incomplete, from the line in which parsing stopped. Returns whether it still is.
-bool is_still_incomplete(Cursor input, Head &head) {
+COLD bool is_still_incomplete(Cursor input, Head &head) {
     Taken taken = complete(head.stopped_line);
     if (head.stopped_line == input.at) {
         head.facts = 0;
         taken = take_request_line(input.at, head);
     }
-    if (taken.parse == Parse::complete) taken = take_field_lines(taken.at, head);
+    while (taken.parse == Parse::complete && !stands_at(taken.at, "\r\n")) {
+        const char *const line = head.stopped_line = taken.at;
+        taken = *line == '\r' ? stopped(line + 1) : take_field_line(line, head);
+    }
     return conclude(input, taken).parse == Parse::incomplete;
 }
 
@@ -2716,19 +2732,6 @@ void print(const char *form, Word a = 0, Word b = 0, Word c = 0) {
     char line[form_limit + 3 * text_limit];
     static_assert(sizeof line <= PIPE_BUF);
     write_line(line, compose(line, form, a, b, c));
-}
-
-// The number that begins at `at`, in a base up to 16, and where it ends. From 2^32 on it is only known to be that
-// large.
-struct Digits {
-    uint64_t number;
-    const char *end;
-};
-[[nodiscard]] Digits take_digits(const char *at, unsigned base) {
-    uint64_t number = 0;
-    for (uint32_t digit; (digit = hex_value(*at)) < base; at++)
-        if (number <= UINT32_MAX) number = number * base + digit;
-    return {number, at};
 }
 
 // The kernel's reasons that a start can meet, in the C library's words. For others the number has to do.
