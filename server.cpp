@@ -2132,6 +2132,7 @@ void pause_accepting(Worker &worker) {
 COLD void resume_accepting(Worker &worker) {
     if (worker.is_accepting || worker.has_stopped_listening) return;
     worker.is_accepting = epoll_ctl(worker.epoll, EPOLL_CTL_ADD, worker.listener, listening_events) == 0;
+    if (!worker.is_accepting) start_clock(worker);
 }
 
 // If the connection has a block, it is free again.
