@@ -120,13 +120,14 @@ PYTHON
 }
 
 @test "the last answer says Connection: close, even after held-up output" {
-  start_server --threads 1
-  run_peers <<'PYTHON'
+  start_server --threads 1 --address "unix:$BATS_TEST_TMPDIR/socket" # which holds 200 KB, whoever reads
+  run_peers <<PYTHON
 import signal
-count = 60000
-peer = connect(port, receive_buffer=4096)
-sender = threading.Thread(target=peer.sendall, args=(b"".join(map(number, range(count))),))
-sender.start()
+count = 3500  # 160 KB of requests, 420 KB of answers
+peer = socket.socket(socket.AF_UNIX)
+peer.settimeout(10)
+peer.connect("$BATS_TEST_TMPDIR/socket")
+peer.sendall(b"".join(map(number, range(count))))
 wait_until(lambda: counted(pid)[0]["stalled"] != 0)
 os.kill(pid, signal.SIGTERM)
 answers = Answers(peer)
@@ -134,7 +135,6 @@ for n in range(count):
     status, head, content = answers.next()
     assert content == b"%d" % n and (b"\r\nConnection: close" in head) == (n == count - 1), (n, head)
 assert answers.next() is None
-sender.join()
 PYTHON
   await_end 3
 }
