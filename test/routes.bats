@@ -183,10 +183,18 @@ PYTHON
   rows+='    {Method::get, "/largest"_b, functions_of<Largest>},\n    {Method::get, "/large"_b, functions_of<TooLarge>},\n'
   functions+='struct Made { void answer(Answer \&answer) const { answer.text("201 Created", "application/json", "[1]"_b); } };\n'
   rows+='    {Method::get, "/made"_b, functions_of<Made>},\n'
+  # The longest status and type together, with the longest content, one byte more, and an error of a route's own.
+  local type
+  type=$(printf '%*s' 250 '' | tr ' ' x)
+  functions+="struct Wide { void answer(Answer \\&answer) const { answer.text(\"299 ok\", \"$type\", {page, answer_content_limit}); } };\\n"
+  functions+="struct TooWide { void answer(Answer \\&answer) const { answer.text(\"299 oky\", \"$type\", \"\"_b); } };\\n"
+  functions+='struct Gone { void answer(Answer \&answer) const { answer.text("410 Gone", "text/plain", "gone"_b); } };\n'
+  rows+='    {Method::get, "/wide"_b, functions_of<Wide>},\n    {Method::get, "/too-wide"_b, functions_of<TooWide>},\n'
+  rows+='    {Method::get, "/gone"_b, functions_of<Gone>},\n'
   sed "s|^// The functions of a route. What|$functions&|; s|^constexpr Route routes\[\] = {|&\\n$rows|" "$root/server.cpp" >"$folder/server.cpp"
   "$folder/build.sh"
   has_own_server=yes
-  server_program=$folder/server start_server
+  server_program=$folder/server start_server --threads 1
   for path in /{,bytes/}{0,1,9,10,11,99,100,101,256}; do
     size=${path##*/}
     exchange "GET $path HTTP/1.1\r\nHost: a\r\n\r\nHEAD $path HTTP/1.1\r\nHost: a\r\n\r\nGET $path HTTP/1.0\r\n\r\n"
@@ -198,6 +206,12 @@ PYTHON
   exchange 'GET /large HTTP/1.1\r\nHost: a\r\n\r\nGET /9 HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_statuses '500 200'
   run -0 bash -c "curl --silent --fail http://127.0.0.1:$server_port/largest | cmp - <(head --bytes=32768 /dev/zero)"
+  run -0 bash -c "curl --silent --fail http://127.0.0.1:$server_port/wide | cmp - <(head --bytes=32768 /dev/zero)"
+  exchange 'GET /too-wide HTTP/1.1\r\nHost: a\r\n\r\nGET /gone HTTP/1.1\r\nHost: a\r\n\r\n'
+  assert_statuses '500 410'
+  kill -USR1 "$server_pid"
+  wait_until grep --quiet ' 4xx' "$server_log"
+  [[ $(grep --only-matching '[0-9]* 4xx, [0-9]* 5xx' "$server_log" | awk '{ a += $1; b += $3 } END { print a, b }') == '1 2' ]] || fail "$(<"$server_log")"
   exchange 'GET /made HTTP/1.1\r\nHost: a\r\n\r\nHEAD /made HTTP/1.0\r\n\r\n'
   assert_statuses '201 201'
   [[ $(grep --invert-match '^Date: ' <<<"$response") == 'HTTP/1.1 201 Created
