@@ -735,6 +735,16 @@ struct Digits {
     while (text[size] != '\0') size++;
     return {text, size};
 }
+// One of a list of texts, each of which ends with a NUL: "first\0second\0". Its index is less than count_texts(list).
+[[nodiscard]] constexpr const char *text_of(const char *list, size_t index) {
+    for (; index != 0; index--) list += bytes_of(list).size + 1;
+    return list;
+}
+template <size_t size> consteval size_t count_texts(const char (&list)[size]) {
+    size_t count = 0;
+    for (size_t i = 0; i < size - 1; i++) count += list[i] == '\0';
+    return count;
+}
 // Whether the bytes from `at` up to `end` are `text`.
 [[nodiscard]] bool is_word(const char *at, const char *text, char end) {
     while (*text != '\0')
@@ -849,8 +859,8 @@ private:
 // decides that.
 
 enum class Method : uint8_t { get, head, post, put, delete_, options, trace, patch, connect, unknown };
-constexpr char method_names[][8] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "CONNECT"};
-constexpr size_t method_count = sizeof method_names / sizeof *method_names;
+constexpr char method_names[] = "GET\0HEAD\0POST\0PUT\0DELETE\0OPTIONS\0TRACE\0PATCH\0CONNECT\0";
+constexpr size_t method_count = count_texts(method_names);
 static_assert(method_count == size_t(Method::unknown), "an enumerator of Method is the index of its name");
 
 enum class Status : uint8_t {
@@ -982,7 +992,7 @@ COLD Taken take_request_line(const char *line, Head &head) {
     if (*at != ' ') return stopped(at);
     head.facts |= Head::has_rare_request_line;
     size_t index = 0;
-    while (index < method_count && !is_word(line, method_names[index], ' ')) index++;
+    while (index < method_count && !is_word(line, text_of(method_names, index), ' ')) index++;
     head.method = Method(index);
 
     Taken target = complete(++at);
@@ -1431,22 +1441,20 @@ template <typename TakePiece> INLINE Taken take_content(Cursor input, Content &c
 // they are sent together. The caller makes sure that there is room for one more.
 
 // The content of errors, and after "HTTP/1.1 " the status lines.
-constexpr char status_texts[][36] = {
-    "200 OK",
-    "400 Bad Request",
-    "404 Not Found",
-    "405 Method Not Allowed",
-    "408 Request Timeout",
-    "413 Content Too Large",
-    "414 URI Too Long",
-    "417 Expectation Failed",
-    "431 Request Header Fields Too Large",
-    "500 Internal Server Error",
-    "501 Not Implemented",
-    "505 HTTP Version Not Supported",
-    "200 OK",
-};
-static_assert(sizeof status_texts / sizeof *status_texts == size_t(Status::options) + 1,
+constexpr char status_texts[] = "200 OK\0"
+                                "400 Bad Request\0"
+                                "404 Not Found\0"
+                                "405 Method Not Allowed\0"
+                                "408 Request Timeout\0"
+                                "413 Content Too Large\0"
+                                "414 URI Too Long\0"
+                                "417 Expectation Failed\0"
+                                "431 Request Header Fields Too Large\0"
+                                "500 Internal Server Error\0"
+                                "501 Not Implemented\0"
+                                "505 HTTP Version Not Supported\0"
+                                "200 OK\0";
+static_assert(count_texts(status_texts) == size_t(Status::options) + 1,
               "an enumerator of Status is the index of its text");
 
 // A 200 in plain text begins like this, up to the size of its content. The Date is the current second.
@@ -1505,9 +1513,11 @@ enum class Counter : size_t {
     stalled,    // sends that took only a part
     exhausted,  // times that accepting had to pause
 };
-constexpr char counter_names[][10] = {"accepted", "requests", "bytes in", "bytes out", "4xx",
-                                      "5xx",      "expired",  "stalled",  "exhausted"};
-constexpr size_t counter_count = sizeof counter_names / sizeof *counter_names;
+constexpr char counter_names[] = "accepted\0requests\0bytes in\0bytes out\0"
+                                 "4xx\0"
+                                 "5xx\0"
+                                 "expired\0stalled\0exhausted\0";
+constexpr size_t counter_count = count_texts(counter_names);
 static_assert(counter_count == size_t(Counter::exhausted) + 1, "an enumerator of Counter is the index of its name");
 
 // Written by their worker alone, read by the main thread as well. The loads are atomic and relaxed: a counter says
@@ -1630,14 +1640,14 @@ struct Answer {
     // A response that no route gives, with an Allow field (RFC 9110 section 10.2.1) if there are `methods`, one bit
     // each. An error has its reason as its content, so that a person sees something.
     void status(Status status, unsigned methods) {
-        const char *const text = status_texts[size_t(status)];
+        const char *const text = text_of(status_texts, size_t(status));
         const bool is_error = status != Status::options;
         const size_t size = is_error ? bytes_of(text).size + 2 : 0;
         char *to = compose(at, "HTTP/1.1 $\r\n$#", text, context->head + status_line_size, size);
         const char *form = "\r\nAllow: $";
         for (size_t index = 0; index < method_count; index++) {
             if ((methods >> index & 1) == 0) continue;
-            to = compose(to, form, method_names[index]);
+            to = compose(to, form, text_of(method_names, index));
             form = ", $";
         }
         at = compose(to, is_error ? "\r\n\r\n$\r\n" : "\r\n\r\n", text);
@@ -2736,33 +2746,30 @@ void print(const char *form, Word a = 0, Word b = 0, Word c = 0) {
 }
 
 // The kernel's reasons that a start can meet, in the C library's words. For others the number has to do.
-struct Reason {
-    uint8_t error;
-    char text[42];
-};
-constexpr Reason reasons[] = {
-    {1, "Operation not permitted"},
-    {2, "No such file or directory"},
-    {9, "Bad file descriptor"},
-    {11, "Resource temporarily unavailable"},
-    {12, "Cannot allocate memory"},
-    {13, "Permission denied"},
-    {20, "Not a directory"},
-    {22, "Invalid argument"},
-    {23, "Too many open files in system"},
-    {24, "Too many open files"},
-    {30, "Read-only file system"},
-    {36, "File name too long"},
-    {38, "Function not implemented"},
-    {88, "Socket operation on non-socket"},
-    {97, "Address family not supported by protocol"},
-    {98, "Address already in use"},
-    {99, "Cannot assign requested address"},
-};
+constexpr uint8_t reasons[] = {1, 2, 9, 11, 12, 13, 20, 22, 23, 24, 30, 36, 38, 88, 97, 98, 99};
+constexpr char reason_texts[] = "Operation not permitted\0"
+                                "No such file or directory\0"
+                                "Bad file descriptor\0"
+                                "Resource temporarily unavailable\0"
+                                "Cannot allocate memory\0"
+                                "Permission denied\0"
+                                "Not a directory\0"
+                                "Invalid argument\0"
+                                "Too many open files in system\0"
+                                "Too many open files\0"
+                                "Read-only file system\0"
+                                "File name too long\0"
+                                "Function not implemented\0"
+                                "Socket operation on non-socket\0"
+                                "Address family not supported by protocol\0"
+                                "Address already in use\0"
+                                "Cannot assign requested address\0"
+                                "Unknown error\0";
+static_assert(count_texts(reason_texts) == sizeof reasons + 1);
 [[nodiscard]] const char *reason_of(long error) {
-    for (const Reason &reason : reasons)
-        if (reason.error == error) return reason.text;
-    return "Unknown error";
+    size_t index = 0;
+    while (index != sizeof reasons && reasons[index] != error) index++;
+    return text_of(reason_texts, index);
 }
 
 // Says that `what` failed with `result`, a -errno. The form takes the name, the reason and its number.
@@ -3179,7 +3186,7 @@ void print_statistics(const Worker *worker, const Worker *end) {
         static_assert(sizeof line <= PIPE_BUF);
         char *at = compose(line, "mote: # open", __atomic_load_n(&worker->open_connections, __ATOMIC_RELAXED));
         for (size_t i = 0; i < counter_count; i++)
-            at = compose(at, ", # $", worker->context.counters[Counter(i)], counter_names[i]);
+            at = compose(at, ", # $", worker->context.counters[Counter(i)], text_of(counter_names, i));
         *at++ = '\n';
         write_line(line, at);
     }

@@ -241,7 +241,7 @@ PYTHON
 @test "reasons have the C library's words" {
   natively 'the calls are those of the emulator'
   local errors error reason
-  errors=$(sed --quiet '/^constexpr Reason reasons/,/^};/s/^    {\([0-9]\+\), ".*/\1/p' "$root/server.cpp")
+  errors=$(sed --quiet '/^constexpr uint8_t reasons/p' "$root/server.cpp" | grep --only-matching '\b[0-9]\+\b')
   (($(wc --lines <<<"$errors") >= 17)) || fail "$errors"
   for error in $errors 116; do
     reason=$(python3 -c 'import os, sys; print(os.strerror(int(sys.argv[1])))' "$error")
