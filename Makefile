@@ -1,21 +1,59 @@
 # Names for tasks; build.sh owns how the server is built.
-.PHONY: all test container fuzz fuzz-shipped fuzz-small crowd crosscheck soak bench slices chart count size asm man lint clean
+.PHONY: all server help install uninstall test container fuzz fuzz-shipped fuzz-small crowd crosscheck soak bench slices \
+  chart count size asm man lint clean
 
 FUZZ_SECONDS ?= 60
 CROWD_SECONDS ?= 30
 SOAK_SECONDS ?= 600
 RESULTS ?= test/charts/bench.json
 
-all: server
+PREFIX ?= /usr/local
 
-server: server.cpp build.sh
-	./build.sh
+# $(call need,PROGRAM,PACKAGE): one line, before any work is done, if the program is missing.
+need = @command -v $(1) >/dev/null || { echo "make $@: no $(1): apt-get install $(2)" >&2; exit 1; }
+
+all: server
+	@echo "./server is built; 'make help' lists the tasks"
+
+server:
+	./build.sh --if-needed
+
+help:
+	@echo 'make             build ./server'
+	@echo 'make install     program, manual page, systemd units to PREFIX (/usr/local), below DESTDIR; make uninstall'
+	@echo 'make test        all tests; with ARCH=aarch64, ARCH=riscv64 or MARCH=x86-64 those that can differ there'
+	@echo 'make container   the container image, by buildah; as root'
+	@echo 'make lint        shellcheck, clang-format, clang-tidy'
+	@echo 'make fuzz        the source under libFuzzer for FUZZ_SECONDS (60), twice'
+	@echo 'make crowd       many connections on a simulated kernel for CROWD_SECONDS (30)'
+	@echo 'make soak        good and bad traffic at once for SOAK_SECONDS (600)'
+	@echo 'make crosscheck  where nginx reads the test tables otherwise'
+	@echo 'make bench       cost per request beside other servers, in minutes; QUICK=1 in one; make chart shows it'
+	@echo 'make slices      the same in alternating slices of 40 ms'
+	@echo 'make count       instructions per request, by valgrind'
+	@echo 'make size        where every byte of the file goes; make asm prints the instructions'
+	@echo 'make man         the manual page, in .man/'
+	@echo 'make clean       remove what was built'
+
+# systemd's units name /usr/local/bin/mote.
+install: server man
+	install -D --mode=755 server $(DESTDIR)$(PREFIX)/bin/mote
+	install -D --mode=644 .man/mote.8 $(DESTDIR)$(PREFIX)/share/man/man8/mote.8
+	install --directory $(DESTDIR)$(PREFIX)/lib/systemd/system
+	for unit in mote.service mote.socket; do \
+	  sed 's|/usr/local/bin|$(PREFIX)/bin|' test/deploy/$$unit >$(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit || exit; \
+	done
+uninstall:
+	rm --force $(DESTDIR)$(PREFIX)/bin/mote $(DESTDIR)$(PREFIX)/share/man/man8/mote.8 \
+	  $(DESTDIR)$(PREFIX)/lib/systemd/system/mote.service $(DESTDIR)$(PREFIX)/lib/systemd/system/mote.socket
 
 # The files run at the same time, for most tests wait most of the time. Behind them, one by one, run those that measure
 # milliseconds and CPU time.
 JOBS ?= 16
 ifeq ($(ARCH)$(MARCH),)
 test: server
+	$(call need,bats,bats)
+	$(call need,parallel,parallel)
 	@status=0; \
 	bats --print-output-on-failure --jobs $(JOBS) --filter-tags '!alone' test || status=1; \
 	bats --print-output-on-failure --filter-tags alone test || status=1; \
@@ -28,20 +66,30 @@ else
 files = binary bytes chunked connection differential expectations field_lines framing fuzz host limits request_line \
   routes validate $(if $(ARCH),connections shutdown start_up statistics)
 test:
+	$(call need,bats,bats)
+	$(call need,parallel,parallel)
+	$(if $(ARCH),$(call need,$(ARCH)-linux-gnu-g++,g++-$(ARCH)-linux-gnu))
+	$(if $(ARCH),$(call need,qemu-$(ARCH)-static,qemu-user-static))
 	bats --print-output-on-failure --jobs $(JOBS) $(files:%=test/%.bats)
 endif
 
 # The image by Debian's buildah, and how it runs; as root.
 container:
+	$(call need,buildah,buildah)
+	$(call need,debootstrap,debootstrap)
+	$(call need,kubectl,kubernetes-client)
 	CONTAINER=yes bats test/container.bats
 
 # The server's own source under libFuzzer and sanitizers, from the rows of the test tables on: see test/fuzz.cpp. Twice, for
 # FUZZ_SECONDS each: as it ships, and with limits so small that the fuzzer's short inputs reach them. What is found stays
 # in .fuzz/, and so does the corpus; the options are libFuzzer's.
 small_limits = TUNE(input_size, 1024) TUNE(head_limit, 400) TUNE(request_line_limit, 200) TUNE(output_size, 2048) \
-  TUNE(block_count, 3) TUNE(stash_count, 32) TUNE(stash_size, 64) TUNE(extension_limit, 100) TUNE(trailer_limit, 120)
+  TUNE(block_count, 3) TUNE(stash_count, 32) TUNE(stash_size, 64) TUNE(extension_limit, 100) TUNE(trailer_limit, 120) \
+  TUNE(answer_content_limit, 1024) TUNE(run_size, 1100) TUNE(sendfile_size, 600) TUNE(produce_limit, 3000) \
+  TUNE(part_work, 16) TUNE(call_work, 64)
 fuzz: fuzz-shipped fuzz-small
 fuzz-shipped fuzz-small: fuzz-%:
+	$(call need,clang++,clang)
 	rm --force --recursive .fuzz/rows
 	mkdir --parents .fuzz/rows .fuzz/$*
 	python3 test/cases.py --corpus .fuzz/rows $(if $(filter small,$*),8000=200 16384=400 4096=100) test/*.bats
@@ -62,10 +110,11 @@ crowd: .fuzz/crowd
 .fuzz/crowd: test/crowd.cpp server.cpp Makefile
 	mkdir --parents .fuzz
 	$(CXX) -std=c++20 -march=x86-64-v2 -g -O1 -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=all \
-	  -DMOTE_TUNABLES="$(crowd_limits)" -o $@.$$$$ test/crowd.cpp && mv $@.$$$$ $@
+	  -fno-sanitize=nonnull-attribute -DMOTE_TUNABLES="$(crowd_limits)" -o $@.$$$$ test/crowd.cpp && mv $@.$$$$ $@
 
 # Where nginx reads the rows of the test tables otherwise, and no note says why this server is right.
 crosscheck:
+	$(call need,nginx,nginx-light)
 	python3 test/crosscheck.py test/*.bats
 
 # Ten minutes of good, bad, slow and aborted traffic at once: see test/soak.py.
@@ -75,6 +124,9 @@ soak: server
 # Cost per request beside a server that parses nothing, and nginx, in seven to nine minutes; with QUICK=1 a rough look
 # in one. See test/bench.py for its settings.
 bench: server
+	$(call need,wrk,wrk)
+	$(call need,nginx,nginx-light)
+	$(call need,haproxy,haproxy)
 	python3 test/bench.py
 
 # What a request costs beside the floor, and beside SERVER= if it is given, in two and a half minutes: the ratios by which
@@ -82,12 +134,13 @@ bench: server
 slices: server
 	python3 test/slices.py
 
-# The README's charts and figures from the results of an earlier run.
+# The charts and figures of README.md and test/README.md from the results of an earlier run.
 chart:
-	python3 test/chart.py $(RESULTS) test/charts README.md
+	python3 test/chart.py $(RESULTS) test/charts README.md test/README.md
 
 # Instructions per request, by valgrind.
 count:
+	$(call need,valgrind,valgrind)
 	python3 test/count.py
 
 # Where every byte of the file goes: headers, hot and cold code by function, constants.
@@ -100,15 +153,19 @@ asm: server
 
 # The manual page, to be looked at with man --local-file.
 man: server
+	$(call need,help2man,help2man)
 	mkdir --parents .man
 	test/man.sh >.man/mote.8
 
 lint:
+	$(call need,shellcheck,shellcheck)
+	$(call need,clang-format,clang-format)
+	$(call need,clang-tidy,clang-tidy)
 	shellcheck build.sh .ci/run test/arena.sh test/boot.sh test/man.sh test/helper.bash test/*.bats
 	clang-format --dry-run --Werror server.cpp test/addresses.cpp test/crowd.cpp test/fuzz.cpp test/kernel.cpp \
 	  test/scans.cpp test/slices.c
 	clang-tidy --quiet server.cpp -- -std=c++20 -ffreestanding -march=x86-64-v2
 
 clean:
-	rm --force server server.debug
+	rm --force server server.debug .settings
 	rm --force --recursive .fuzz .cross .boot .man

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Builds ./server, the program as it ships, and ./server.debug, the same instructions with their symbols.
-#   build.sh [NAME=NUMBER...]   with other values for tunables of server.cpp: ./build.sh idle_timeout_s=30
+#   build.sh [--if-needed] [NAME=NUMBER...]
+#   NAME=NUMBER   another value for a tunable of server.cpp: ./build.sh idle_timeout_s=30
+#   --if-needed   only if there is no server, or one of older sources, another compiler or other tunables
 # Environment:
 #   CXX      the compiler, g++ (default) or clang++, by name or path, and options of its own, as --target=. It decides
 #            whether it is a program for x86-64, aarch64 or riscv64.
@@ -9,6 +11,17 @@
 set -euo pipefail
 source=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 output=${OUTPUT:-$source}
+
+is_conditional=
+if [[ ${1:-} == --if-needed ]]; then
+  is_conditional=yes
+  shift
+fi
+settings="CXX=${CXX:-g++} MARCH=${MARCH:-} $*" # kept beside the server, in .settings
+if [[ -n $is_conditional && -x $output/server && $(<"$output/.settings") == "$settings" ]] 2>/dev/null &&
+  [[ ! $source/server.cpp -nt $output/server && ! $source/build.sh -nt $output/server ]]; then
+  exit
+fi
 
 tunables=
 for tunable in "$@"; do
@@ -23,6 +36,15 @@ read -r -a compiler <<<"${CXX:-g++}"
 
 if ! command -v "${compiler[0]}" >/dev/null; then
   echo "build.sh: no compiler '${compiler[0]}': apt-get install g++ (or set CXX)" >&2
+  exit 1
+fi
+
+# Older ones do not know `using enum`.
+oldest=11
+if [[ $("${compiler[@]}" --version) == *clang* ]]; then oldest=13; fi
+version=$("${compiler[@]}" -dumpversion)
+if ((${version%%.*} < oldest)); then
+  echo "build.sh: ${compiler[0]} $version is too old: g++ 11, clang++ 13 or newer is needed (or set CXX)" >&2
   exit 1
 fi
 
@@ -121,4 +143,5 @@ clear_bytes() { head --bytes="$2" /dev/zero | dd of="$folder/server" bs=1 seek="
 clear_bytes 40 8 # e_shoff
 clear_bytes 58 6 # e_shentsize, e_shnum, e_shstrndx
 mv "$folder/server" "$output/server"
+echo "$settings" >"$output/.settings"
 echo "server: $(stat --format=%s "$output/server") bytes"

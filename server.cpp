@@ -30,7 +30,7 @@
 // Every number that someone may want to change. Sizes are in bytes. The assertions below tie together what must agree.
 // A build can use other values without an edit of this file: ./build.sh idle_timeout_s=30 content_limit=65536
 
-#define MOTE_VERSION "0.1.0"  // a macro, so that it can be part of longer texts
+#define MOTE_VERSION "0.2.0"  // a macro, so that it can be part of longer texts
 
 namespace tunables {
 
@@ -39,7 +39,7 @@ constexpr size_t worker_limit = 1024;           // the largest value of --thread
 constexpr int listen_backlog = 65535;           // connections waiting for accept; the kernel caps it at somaxconn
 constexpr size_t connection_limit = 65536;      // per worker; the table takes memory only where it is used
 constexpr size_t reserved_descriptors = 16;     // standard streams, listener, epoll and timers take the first ones
-constexpr size_t events_per_wait = 128;         // events of one epoll_wait
+constexpr size_t events_per_wait = 128;         // events of one turn; half of them timers, if any are set
 constexpr size_t stack_size = 4 * 4096 + 2048;  // of a worker; nothing recurses, and the buffers are elsewhere
 constexpr size_t accept_turns = 64;             // connections accepted in a row before others get a turn
 constexpr size_t end_turns = 512;               // overdue connections ended in a row; each takes about 10 us
@@ -50,6 +50,11 @@ constexpr size_t answer_content_limit = 32768;   // the longest content of an an
 constexpr size_t block_count = 256;              // per worker: connections whose output is held up; 96 KiB each
 constexpr size_t stash_count = 16384;            // per worker: pieces of memory for partial heads
 constexpr size_t stash_size = 1024;              // of one such piece; a longer head takes several
+constexpr size_t run_size = 135168;              // of the content that all long answers share
+constexpr size_t sendfile_size = 16384;          // from this size on, content is sent without being copied
+constexpr size_t produce_limit = 524288;         // bytes of a long answer sent in a row before others get a turn
+constexpr size_t part_work = 128;                // bytes that a part counts as, beside its own: the time that they take
+constexpr size_t call_work = 4096;               // bytes that a system call counts as
 
 constexpr size_t method_limit = 32;              // a longer method is refused at once
 constexpr size_t request_line_limit = 8000;      // RFC 9112 section 3 recommends at least this
@@ -66,6 +71,8 @@ constexpr uint8_t content_timeout_s = 30;  // from there to the end of its conte
 constexpr uint8_t idle_timeout_s = 125;    // from an answer to the next request; longer than proxies keep a connection
 constexpr uint8_t send_timeout_s = 20;     // until the peer has taken the answers that were held up
 constexpr uint8_t linger_timeout_s = 2;    // until the peer has closed after the last answer
+constexpr uint8_t first_look_ticks = 2;    // until it is first looked whether a peer takes a long answer
+constexpr uint32_t delay_limit_ms = 3'600'000;  // the longest delay of an answer
 
 // While the server drains: see drain().
 constexpr int64_t drain_tick_ms = 125;     // the clock's period, an eighth of a second
@@ -73,6 +80,7 @@ constexpr uint8_t drain_grace_ticks = 3;   // for idle connections and the liste
 constexpr uint8_t drain_first_ticks = 11;  // for those that have sent nothing: their first bytes may have been lost
 constexpr int64_t drain_limit_s = 4;       // then the process ends, whatever is still open
 constexpr int64_t end_pause_ms = 5;        // between two turns of ending overdue connections
+constexpr uint32_t reset_pause_ms = 5;     // between two looks at whether the peer has all that comes before a reset
 
 constexpr uint32_t nobody = 65534;  // the user and group that root becomes
 
@@ -122,12 +130,13 @@ long start_thread(unsigned long flags, void *stack_end, void (*run)(void *), voi
 
 // clang-format off
 enum class Sys : long {
-    write = 1, close = 3, mmap = 9, rt_sigaction = 13, rt_sigprocmask = 14, madvise = 28, dup = 32, getpid = 39,
-    socket = 41, sendto = 44, recvfrom = 45, shutdown = 48, bind = 49, listen = 50, getsockname = 51, setsockopt = 54,
-    getsockopt = 55, clone = 56, fcntl = 72, umask = 95, geteuid = 107, setgroups = 116, setresuid = 117,
-    setresgid = 119, capset = 126, rt_sigtimedwait = 128, prctl = 157, sched_setaffinity = 203, sched_getaffinity = 204,
-    clock_gettime = 228, exit_group = 231, epoll_ctl = 233, ppoll = 271, epoll_pwait = 281, timerfd_create = 283,
-    timerfd_settime = 286, accept4 = 288, epoll_create1 = 291, prlimit64 = 302, seccomp = 317, close_range = 436,
+    write = 1, close = 3, mmap = 9, rt_sigaction = 13, rt_sigprocmask = 14, ioctl = 16, madvise = 28, dup = 32,
+    getpid = 39, sendfile = 40, socket = 41, sendto = 44, recvfrom = 45, shutdown = 48, bind = 49, listen = 50,
+    getsockname = 51, setsockopt = 54, getsockopt = 55, clone = 56, fcntl = 72, ftruncate = 77, umask = 95,
+    geteuid = 107, setgroups = 116, setresuid = 117, setresgid = 119, capset = 126, rt_sigtimedwait = 128, prctl = 157,
+    sched_setaffinity = 203, sched_getaffinity = 204, clock_gettime = 228, exit_group = 231, epoll_ctl = 233,
+    ppoll = 271, epoll_pwait = 281, timerfd_create = 283, timerfd_settime = 286, accept4 = 288, epoll_create1 = 291,
+    prlimit64 = 302, seccomp = 317, getrandom = 318, memfd_create = 319, close_range = 436, epoll_pwait2 = 441,
     landlock_create_ruleset = 444, landlock_restrict_self = 446,
 };
 // clang-format on
@@ -192,13 +201,14 @@ asm(".globl _start\n"
 
 // clang-format off
 enum class Sys : long {
-    epoll_create1 = 20, epoll_ctl = 21, epoll_pwait = 22, dup = 23, fcntl = 25, close = 57, write = 64, ppoll = 73,
-    timerfd_create = 85, timerfd_settime = 86, capset = 91, exit_group = 94, clock_gettime = 113,
-    sched_setaffinity = 122, sched_getaffinity = 123, rt_sigaction = 134, rt_sigprocmask = 135, rt_sigtimedwait = 137,
-    setresuid = 147, setresgid = 149, setgroups = 159, umask = 166, prctl = 167, getpid = 172, geteuid = 175,
-    socket = 198, bind = 200, listen = 201, getsockname = 204, sendto = 206, recvfrom = 207, setsockopt = 208,
-    getsockopt = 209, shutdown = 210, clone = 220, mmap = 222, madvise = 233, accept4 = 242, prlimit64 = 261,
-    seccomp = 277, close_range = 436, landlock_create_ruleset = 444, landlock_restrict_self = 446,
+    epoll_create1 = 20, epoll_ctl = 21, epoll_pwait = 22, dup = 23, fcntl = 25, ioctl = 29, ftruncate = 46, close = 57,
+    write = 64, sendfile = 71, ppoll = 73, timerfd_create = 85, timerfd_settime = 86, capset = 91, exit_group = 94,
+    clock_gettime = 113, sched_setaffinity = 122, sched_getaffinity = 123, rt_sigaction = 134, rt_sigprocmask = 135,
+    rt_sigtimedwait = 137, setresuid = 147, setresgid = 149, setgroups = 159, umask = 166, prctl = 167, getpid = 172,
+    geteuid = 175, socket = 198, bind = 200, listen = 201, getsockname = 204, sendto = 206, recvfrom = 207,
+    setsockopt = 208, getsockopt = 209, shutdown = 210, clone = 220, mmap = 222, madvise = 233, accept4 = 242,
+    prlimit64 = 261, seccomp = 277, getrandom = 278, memfd_create = 279, close_range = 436, epoll_pwait2 = 441,
+    landlock_create_ruleset = 444, landlock_restrict_self = 446,
 };
 // clang-format on
 constexpr bool may_be_emulated = true;
@@ -314,17 +324,18 @@ constexpr int SOCK_STREAM = 1, SOCK_NONBLOCK = 04000, SOCK_CLOEXEC = 02000000;
 constexpr int SOL_SOCKET = 1, SO_REUSEADDR = 2, SO_TYPE = 3, SO_LINGER = 13, SO_REUSEPORT = 15, SO_ACCEPTCONN = 30;
 constexpr int IPPROTO_IP = 0, IP_MINTTL = 21, IPPROTO_TCP = 6, TCP_NODELAY = 1;
 constexpr int IPPROTO_IPV6 = 41, IPV6_V6ONLY = 26, IPV6_MINHOPCOUNT = 73;
-constexpr int MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000, SHUT_RD = 0, SHUT_WR = 1;
-constexpr uint32_t EPOLLIN = 0x1, EPOLLPRI = 0x2, EPOLLOUT = 0x4, EPOLLRDHUP = 0x2000;
+constexpr int MSG_PEEK = 2, MSG_NOSIGNAL = 0x4000, MSG_MORE = 0x8000, SHUT_RD = 0, SHUT_WR = 1, SIOCOUTQ = 0x5411;
+constexpr uint32_t EPOLLIN = 0x1, EPOLLPRI = 0x2, EPOLLOUT = 0x4, EPOLLERR = 0x8, EPOLLHUP = 0x10, EPOLLRDHUP = 0x2000;
 constexpr uint32_t EPOLLEXCLUSIVE = 1u << 28, EPOLLET = 1u << 31;
 constexpr int EPOLL_CTL_ADD = 1, EPOLL_CTL_DEL = 2, EPOLL_CTL_MOD = 3, POLLOUT = 4, PIPE_BUF = 4096;
 constexpr unsigned long CLONE_VM = 0x100, CLONE_FS = 0x200, CLONE_FILES = 0x400, CLONE_SIGHAND = 0x800,
                         CLONE_THREAD = 0x10000, CLONE_SYSVSEM = 0x40000;
-constexpr long PROT_READ = 1, PROT_WRITE = 2, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20, MAP_NORESERVE = 0x4000;
+constexpr long PROT_READ = 1, PROT_WRITE = 2, MAP_SHARED = 1, MAP_PRIVATE = 2, MAP_ANONYMOUS = 0x20,
+               MAP_NORESERVE = 0x4000;
 constexpr int MADV_NOHUGEPAGE = 15, RLIMIT_NOFILE = 7, CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1;
 constexpr int SIGHUP = 1, SIGINT = 2, SIGUSR1 = 10, SIGPIPE = 13, SIGTERM = 15, SIG_BLOCK = 0;
 constexpr uint16_t BPF_LD_W_ABS = 0x20, BPF_JMP_JEQ_K = 0x15, BPF_RET_K = 0x06;
-constexpr int PR_SET_DUMPABLE = 4, PR_SET_NO_NEW_PRIVS = 38;
+constexpr int PR_SET_DUMPABLE = 4, PR_SET_TIMERSLACK = 29, PR_SET_NO_NEW_PRIVS = 38, GRND_NONBLOCK = 1;
 constexpr long SECCOMP_SET_MODE_FILTER = 1, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4;
 constexpr uint32_t SECCOMP_RET_KILL_PROCESS = 0x80000000, SECCOMP_RET_ALLOW = 0x7fff0000;
 constexpr long LANDLOCK_CREATE_RULESET_VERSION = 1;
@@ -407,9 +418,20 @@ struct Word {
     char byte;
     return trap(Sys::recvfrom, socket, address(&byte), 1, MSG_PEEK);
 }
-// Bytes taken, perhaps fewer than given, or -errno. A broken connection is an error, not a signal.
-[[nodiscard]] INLINE long send(long socket, const char *data, size_t size) {
-    return trap(Sys::sendto, socket, address(data), long(size), MSG_NOSIGNAL);
+// Bytes taken, perhaps fewer than given, or -errno. A broken connection is an error, not a signal. With MSG_MORE the
+// kernel keeps a segment that is not full until more follows.
+[[nodiscard]] INLINE long send(long socket, const char *data, size_t size, int flags = 0) {
+    return trap(Sys::sendto, socket, address(data), long(size), MSG_NOSIGNAL | flags);
+}
+// The same for bytes of a file, which are not copied.
+[[nodiscard]] inline long sendfile(long socket, int file, int64_t offset, size_t size) {
+    return trap(Sys::sendfile, socket, file, address(&offset), long(size));
+}
+// How many bytes the peer has not acknowledged; 0 if that cannot be known.
+[[nodiscard]] inline uint32_t unacknowledged(long socket) {
+    uint32_t size = 0;
+    (void)trap(Sys::ioctl, socket, SIOCOUTQ, address(&size));  // fails where there is nothing to know
+    return size;
 }
 [[nodiscard]] inline long accept4(int listener, int flags) { return trap(Sys::accept4, listener, 0, 0, flags); }
 [[nodiscard]] inline long shutdown(long socket, int how) { return trap(Sys::shutdown, socket, how); }
@@ -449,6 +471,14 @@ struct Word {
 [[nodiscard]] INLINE long epoll_wait(int epoll, epoll_event *events, size_t room) {
     return trap(Sys::epoll_pwait, epoll, address(events), long(room), -1);
 }
+// Waits at least `limit_ns` nanoseconds for the first event. In milliseconds where that is all that the kernel knows
+// (before Linux 5.11).
+[[nodiscard]] inline long epoll_wait_for(int epoll, epoll_event *events, size_t room, int64_t limit_ns) {
+    const timespec limit{limit_ns / 1'000'000'000, limit_ns % 1'000'000'000};
+    const long result = trap(Sys::epoll_pwait2, epoll, address(events), long(room), address(&limit), 0, 0);
+    if (result >= 0 || result == -EINTR) return result;
+    return trap(Sys::epoll_pwait, epoll, address(events), long(room), (limit_ns + 999'999) / 1'000'000);
+}
 // The timer expires once, in `after_ns` nanoseconds: at least one, and less than a second.
 [[nodiscard]] long timerfd_settime(int timer, int64_t after_ns) {
     const itimerspec when{{0, 0}, {0, after_ns}};
@@ -459,6 +489,10 @@ struct Word {
     timespec now{};
     (void)trap(Sys::clock_gettime, clock, address(&now));
     return now;
+}
+[[nodiscard]] inline int64_t monotonic_ns() {
+    const timespec now = clock_gettime(CLOCK_MONOTONIC);
+    return now.tv_sec * 1'000'000'000 + now.tv_nsec;
 }
 [[nodiscard]] inline long prlimit64(int resource, const rlimit64 *set, rlimit64 *old) {
     return trap(Sys::prlimit64, 0, resource, address(set), address(old));
@@ -793,8 +827,8 @@ char *put_text(char *at, const char *text) {
     return at;
 }
 // `form`, in which each "$" is replaced by the next word as a text, each "#" by the next word as a number.
-char *compose(char *at, const char *form, Word a = 0, Word b = 0, Word c = 0) {
-    const Word words[] = {a, b, c};
+char *compose(char *at, const char *form, Word a = 0, Word b = 0, Word c = 0, Word d = 0) {
+    const Word words[] = {a, b, c, d};
     const Word *word = words;
     for (; *form != '\0'; form++) {
         if (*form == '$') {
@@ -876,7 +910,8 @@ enum class Status : uint8_t {
     internal_server_error,
     not_implemented,
     version_not_supported,
-    options,  // also a 200; its content is its Allow field
+    options,   // also a 200; its content is its Allow field
+    answered,  // nothing: the answer came before the request's content
 };
 
 enum class Parse : uint8_t {
@@ -1454,7 +1489,7 @@ constexpr char status_texts[] = "200 OK\0"
                                 "501 Not Implemented\0"
                                 "505 HTTP Version Not Supported\0"
                                 "200 OK\0";
-static_assert(count_texts(status_texts) == size_t(Status::options) + 1,
+static_assert(count_texts(status_texts) == size_t(Status::answered),
               "an enumerator of Status is the index of its text");
 
 // A 200 in plain text begins like this, up to the size of its content. The Date is the current second.
@@ -1532,11 +1567,73 @@ struct Counters {
     INLINE void add(Counter counter, uint64_t more = 1) { values[size_t(counter)] += more; }
 };
 
+// A small generator of random numbers: xorshift64 (Marsaglia 2003).
+struct Random {
+    uint64_t state;  // not 0
+
+    uint64_t next() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        return state;
+    }
+};
+
+// The content of generated answers: a newline at the end of 50 bytes, "." at their tens, otherwise the last digit of
+// the offset. The run repeats it. So the content at any offset stands in the run, and all answers share it.
+constexpr char pattern[] = ".123456789.123456789.123456789.123456789.12345678\n";
+constexpr size_t pattern_size = sizeof pattern - 1;
+
+// An answer that is longer than the output buffer, or sent in pieces. It is produced as the peer takes it. It begins
+// with its head, which is composed like any other, without content. These stand beside the connections, so that other
+// connections do not touch them.
+struct LongAnswer {
+    uint64_t sent;            // so much of the answer
+    uint64_t reset_at;        // the connection is reset when so much of it is sent
+    uint32_t head_size;       // of the answer's head
+    uint32_t second;          // of its Date, since 1970
+    uint32_t unacknowledged;  // when the time of the connection was last looked at
+    uint64_t state[3];        // the route's
+};
+constexpr size_t exchange_distance = 32;  // from the exchange of a connection to that of the next one
+
 // What answers need of their worker.
 struct AnswerContext {
     Counters counters;
+    uint32_t second;           // since 1970
     char head[head_size + 1];  // head_form with the Date of this second, and NUL
+    bool has_run;              // whether this worker has written the run
+    char *run;                 // memory of a file that all workers share
+    Bytes default_query;       // --answer; no bytes: none
+    Random random;
+    Random random_before;      // before the last request, in case that its head is taken again
+    const char *exchanges;     // the connections' first
+    LongAnswer *long_answers;  // one for each connection
+
+    // The long answer of the exchange with this route's state.
+    [[nodiscard]] LongAnswer &long_answer_of(const void *state) const {
+        return long_answers[size_t(static_cast<const char *>(state) - exchanges) / exchange_distance];
+    }
+
+    // Generated content from `offset` on, up to `size` bytes. It stands in the run. Other workers may write the same
+    // bytes there at the same time.
+    [[nodiscard]] Bytes content_at(uint64_t offset, uint64_t size) {
+        for (size_t i = 0; !has_run && i < run_size; i++)
+            run[i] = i < pattern_size ? pattern[i] : run[i - pattern_size];
+        has_run = true;
+        const size_t place = offset % pattern_size;
+        return {run + place, size < run_size - place ? size_t(size) : run_size - place};
+    }
+    // Random content of `size` bytes, written at `at`, and up to 7 more.
+    COLD char *put_random(char *at, size_t size) {
+        for (size_t i = 0; i < size; i += sizeof(uint64_t)) {
+            const uint64_t word = random.next();
+            __builtin_memcpy(at + i, &word, sizeof word);
+        }
+        return at + size;
+    }
 };
+static_assert(run_size >= answer_content_limit + pattern_size, "the content of a short answer stands in the run");
 
 // Whether the connection goes on after the answer (RFC 9112 section 9.3).
 enum class Persistence : uint8_t {
@@ -1584,6 +1681,8 @@ static_assert(sizeof "HTTP/1.1 \r\nContent-Type: \r\n\r\nConnection: keep-alive\
                       digits_limit <
                   answer_head_limit,
               "so does one with a status and a type of a route's own");
+
+static_assert(sendfile_size > answer_head_limit, "a head is never sent as a part of the run");
 
 // Composes responses. A route calls one of the first four functions, once; head_form stands at `at` already.
 struct Answer {
@@ -1654,6 +1753,12 @@ struct Answer {
         count(*text);
     }
 
+    // Counts the response by the first digit of its status.
+    void count(char first_digit) {
+        if (first_digit == '4') context->counters.add(Counter::refused_4xx);
+        if (first_digit == '5') context->counters.add(Counter::refused_5xx);
+    }
+
     // Changes the response that begins at `begin`: takes its content away, adds a Connection field.
     COLD void amend(char *begin, bool is_head, Persistence persistence) {
         char *head_end = begin;
@@ -1670,27 +1775,48 @@ struct Answer {
         put(head_end, field_line);
         at += field_line.size;
     }
-
-private:
-    void count(char first_digit) {
-        if (first_digit == '4') context->counters.add(Counter::refused_4xx);
-        if (first_digit == '5') context->counters.add(Counter::refused_5xx);
-    }
 };
 
 // ---- Routes ----------------------------------------------------------------------------------------------------
-// What is served. A route is a struct and one row per method in `routes`. The struct's members are what is kept of a
-// request until its answer: at most `route_state_limit` bytes, so that a connection stays small. Its functions:
+// What is served. A route is a struct and a row in `routes`. The struct's members are what is kept of a request until
+// its answer: at most `route_state_limit` bytes, so that a connection stays small. Its functions:
 //
-//   void answer(Answer &) const   composes the answer to a whole request
-//   void take_query(Bytes)        optional; called with the query, if there is one, when the head is complete
-//   void take_piece(Bytes)        optional; called with each piece of content as it arrives
-//   Status take_rest(Bytes)       optional; makes the row's path a prefix. Called first, with the rest of the path.
-//                                 If it returns anything but ok, that is the answer.
+//   void answer(Answer &) const      composes the answer to a whole request
 //
-// Their bytes are valid only during the call. A space follows a query; a space or "?" follows a rest.
+// Optional:
+//
+//   void take_query(Bytes)           is called with the query, if there is one, when the head is complete
+//   void take_piece(Bytes)           is called with each piece of content as it arrives
+//   Status take_request(Request &)   is called first. If it does not return ok, that is the answer.
+//   uint32_t delay_ms() const        how long the answer waits once the request is whole
+//   bool answers_at_once() const     whether answer() is called before the content, which is discarded. Then take_request()
+//                                    may keep pointers into the head until answer().
+//
+// Optional, for answers that are longer than `answer_content_limit`, chunked, or sent in pieces:
+//
+//   bool is_long() const             whether answer() composes the head only, and part_at() the content
+//   Part part_at(uint64_t offset, char *at, size_t room, AnswerContext &) const
+//                                    the content from `offset` on, or a part of it
+//   uint32_t pause_ms() const        the time between two pieces
+//
+// The bytes that a function is given are valid only during the call. A space follows a query and the rest of a path.
 
 constexpr size_t route_state_limit = 17;
+
+// What take_request() is given.
+struct Request {
+    Bytes head;      // as it has arrived
+    Bytes rest;      // the path from the "*" of the row's path on
+    Bytes query;     // without its "?"; empty if there is none
+    unsigned facts;  // Head::Fact. The route may change what they say about the connection.
+    AnswerContext &context;
+};
+
+// A part of a long answer's content. No bytes: the answer is complete.
+struct Part {
+    Bytes bytes;        // in the run, or in the room that part_at() was given
+    bool begins_piece;  // an earlier piece is sent by itself
+};
 
 // GET /pipeline
 struct Pipeline {
@@ -1737,13 +1863,280 @@ struct [[gnu::packed]] Sum : QuerySum {
     HOT void answer(Answer &answer) const { answer.integer(sum + uint64_t(addend.value)); }
 };
 
+// GET /delay/MS: waits so many milliseconds, and answers with their number.
+struct Delay {
+    uint32_t limit_ms;
+
+    Status take_request(Request &request) {
+        const Digits digits = take_digits(request.rest.data, 10);
+        const bool is_number = request.rest.size != 0 && digits.end == request.rest.data + request.rest.size;
+        if (!is_number || digits.number > delay_limit_ms) return Status::not_found;
+        limit_ms = uint32_t(digits.number);
+        return Status::ok;
+    }
+    [[nodiscard]] uint32_t delay_ms() const { return limit_ms; }
+    void answer(Answer &answer) const { answer.integer(limit_ms); }
+};
+
+// /echo: the head of the request, byte for byte.
+struct [[gnu::packed]] Echo {
+    const char *head;
+    uint32_t size;
+
+    Status take_request(Request &request) {
+        head = request.head.data;
+        size = uint32_t(request.head.size);
+        return Status::ok;
+    }
+    [[nodiscard]] bool answers_at_once() const { return true; }  // while the head is there
+    void answer(Answer &answer) const { answer.text({head, size}); }
+};
+
+// The generator: any other path, answered as the query describes. Its grammar is that of httpterm.
+struct Description {
+    uint64_t size = 0, status = 200, delay_ms = 0, is_cacheable = 1, closes = 0, keeps_alive = 0, is_chunked = 0,
+             piece_size = 0, pause_ms = 0, is_random = 0, content_length = UINT64_MAX, reset_at = UINT64_MAX;
+};
+struct Argument {
+    uint64_t Description::*field;
+    char name;
+    uint16_t least = 0;
+    uint32_t most = UINT32_MAX;  // this one stands for the largest number
+};
+constexpr Argument known_arguments[] = {
+    {&Description::size, 's'},
+    {&Description::status, 'r', 200, 599},
+    {&Description::delay_ms, 't', 0, delay_limit_ms},
+    {&Description::is_cacheable, 'c'},
+    {&Description::closes, 'C'},
+    {&Description::keeps_alive, 'K'},
+    {&Description::is_chunked, 'k'},
+    {&Description::piece_size, 'p'},
+    {&Description::pause_ms, 'd', 0, delay_limit_ms},
+    {&Description::is_random, 'R'},
+    {&Description::content_length, 'b'},
+    {&Description::reset_at, 'x'},
+};
+
+// Takes the value of an argument, up to `end`: 1*DIGIT, perhaps with k, m or g, with r for a random number up to that
+// one, with ":" and the percentage of requests that it applies to. Returns false if it is malformed or out of range.
+[[nodiscard]] bool take_value(const char *at, const char *end, const Argument &argument, Description &description,
+                              Random &random) {
+    const int64_t least = argument.least, most = argument.most == UINT32_MAX ? INT64_MAX : int64_t(argument.most);
+    int64_t number = 0;
+    const char *const digits = at;
+    for (unsigned digit; (digit = unsigned(*at) - '0') <= 9; at++)
+        if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, int64_t(digit), &number))
+            return false;
+    if (at == digits) return false;
+    const unsigned shift = *at == 'k' ? 10 : *at == 'm' ? 20 : *at == 'g' ? 30 : 0;
+    if (number > most >> shift) return false;
+    number <<= shift;
+    if (number < least) return false;
+    if (shift != 0) at++;
+    if (*at == 'r') {
+        at++;
+        number = least + int64_t(random.next() % (uint64_t(number) - uint64_t(least) + 1));
+    }
+    bool applies = true;
+    if (*at == ':') {
+        const Digits percentage = take_digits(at + 1, 10);
+        if (percentage.end == at + 1 || percentage.number > 100) return false;
+        at = percentage.end;
+        applies = random.next() % 100 < percentage.number;
+    }
+    if (at != end) return false;
+    if (applies) description.*argument.field = uint64_t(number);
+    return true;
+}
+
+constexpr bool is_separator(char byte) {
+    return byte == '&' || byte == '?' || byte == ',' || byte == ';' || byte == '/';
+}
+
+// Takes a query. Returns the name of the first argument whose value is malformed, otherwise of the last argument;
+// NUL if no argument has a name that is known.
+struct Described {
+    char name = '\0';
+    bool is_malformed = false;
+};
+[[nodiscard]] COLD Described take_description(Bytes query, Description &description, Random &random) {
+    Described described;
+    const char *const query_end = query.data + query.size;
+    for (const char *at = query.data, *end; at < query_end; at = end + 1) {
+        for (end = at; end != query_end && !is_separator(*end);) end++;
+        if (end - at < 2 || at[1] != '=') continue;
+        for (const Argument &argument : known_arguments) {
+            if (argument.name != *at) continue;
+            described.name = *at;
+            described.is_malformed = !take_value(at + 2, end, argument, description, random);
+            if (described.is_malformed) return described;
+        }
+    }
+    return described;
+}
+
+// What "/" answers, if its query has no argument.
+constexpr char summary[] = "mote: a back end that answers what the request asks for\n"
+                           "\n"
+                           "/baseline11?a=1&b=2  the sum of the integers, and of the content of a POST\n"
+                           "/pipeline            ok\n"
+                           "/delay/MS            MS, after so many milliseconds\n"
+                           "/echo                the head of the request\n"
+                           "/ANY?s=4k&t=100      as the query says:\n"
+                           "  s  size of the content              r  status, 200 to 599\n"
+                           "  t  milliseconds before the answer   c  0: Cache-Control: no-cache\n"
+                           "  C  1: close the connection          K  1: keep it open\n"
+                           "  k  1: chunked                       p  size of a piece\n"
+                           "  d  milliseconds between pieces      R  1: random content\n"
+                           "  b  Content-Length to declare        x  reset after so many bytes\n"
+                           "Values: 4k, 4m, 4g; 4kr is random up to 4k; r=503:20 applies to 20 % of the requests.\n";
+
+struct [[gnu::packed]] Generator {
+    // What of a description does not fit here.
+    struct Sizes {
+        uint64_t content;
+        uint64_t piece;           // not 0
+        uint64_t content_length;  // as it is declared
+    };
+    static_assert(sizeof(Sizes) <= sizeof LongAnswer::state);
+    enum class Kind : uint8_t { as_described, bad_value, help };
+
+    uint32_t delay, pause;  // in milliseconds
+    uint16_t status;
+    char argument;  // that is malformed
+    Kind kind;
+    bool is_cacheable : 1, is_chunked : 1, is_random : 1, has_content_length : 1, is_produced : 1;
+
+    Status take_request(Request &request) {
+        Description description;
+        Described described = take_description(request.query, description, request.context.random);
+        delay = 0;
+        kind = Kind::help;
+        is_produced = false;
+        if (described.name == '\0') {
+            if (request.rest.size == 0) return Status::ok;
+            if (request.context.default_query.size == 0) return Status::not_found;
+            described = take_description(request.context.default_query, description, request.context.random);
+        }
+        argument = described.name;
+        kind = Kind::bad_value;
+        if (described.is_malformed) {
+            const bool is_awaited = (request.facts & Head::expects_continue) != 0;
+            return is_awaited ? Status::bad_request : Status::ok;
+        }
+        kind = Kind::as_described;
+        describe(description, request, sizes_of(request.context.long_answer_of(this)));
+        request.context.long_answer_of(this).reset_at = description.reset_at;
+        return Status::ok;
+    }
+    [[nodiscard]] uint32_t delay_ms() const { return delay; }
+    [[nodiscard]] uint32_t pause_ms() const { return pause; }
+    [[nodiscard]] bool is_long() const { return is_produced; }
+
+    void answer(Answer &answer) const {
+        if (kind == Kind::help) return answer.text({summary, sizeof summary - 1});
+        if (kind == Kind::bad_value) {
+            char text[] = "bad value: _\n";
+            text[sizeof text - 3] = argument;
+            return answer.text("400 Bad Request", "text/plain", {text, sizeof text - 1});
+        }
+        const Sizes &sizes = sizes_of(answer.context->long_answer_of(this));
+        char *to = compose(answer.at, "HTTP/1.1 # \r\nServer: mote\r\nContent-Type: text/plain\r\nDate: ", status);
+        answer.count(char('0' + status / 100));
+        to = put(to, Bytes{answer.context->head + date_place, date_size});
+        if (!is_cacheable) to = put(to, "\r\nCache-Control: no-cache"_b);
+        if (is_chunked) to = put(to, "\r\nTransfer-Encoding: chunked"_b);
+        if (has_content_length) to = compose(to, "\r\nContent-Length: #", sizes.content_length);
+        to = put(to, "\r\n\r\n"_b);
+        if (!is_produced) {
+            if (is_random) to = answer.context->put_random(to, sizes.content);
+            else to = put(to, answer.context->content_at(0, sizes.content));
+        }
+        answer.at = to;
+    }
+
+    // The content at `offset`, which counts the bytes around chunks as well. `room` bytes at `at` may be filled.
+    [[nodiscard]] Part part_at(uint64_t offset, char *at, size_t room, AnswerContext &context) const {
+        const Sizes &sizes = sizes_of(context.long_answer_of(this));
+        const auto content = [&](uint64_t from, uint64_t size) {
+            if (!is_random) return context.content_at(from, size);
+            if (size > room) size = room;
+            context.put_random(at, size);
+            return Bytes{at, size};
+        };
+        const auto frame_size = [](uint64_t size) { return hex_digits(size) + 2 + size + 2; };  // of a chunk
+        const uint64_t index = is_chunked ? offset / frame_size(sizes.piece) : offset / sizes.piece;
+        const uint64_t count = sizes.content / sizes.piece;  // of whole pieces
+        uint64_t begin = (index < count ? index : count) * sizes.piece;
+        uint64_t size = sizes.content - begin < sizes.piece ? sizes.content - begin : sizes.piece;
+        if (!is_chunked) {
+            offset -= begin;
+            if (offset == size) return {};
+            return {content(begin + offset, size - offset), offset == 0 && begin != 0};
+        }
+        offset -= (index < count ? index : count) * frame_size(sizes.piece);
+        if (size != 0 && offset >= frame_size(size)) {  // a shorter chunk was the last one with content
+            offset -= frame_size(size);
+            begin += size;
+            size = 0;
+        }
+        const uint64_t line_size = hex_digits(size) + 2;
+        if (offset < line_size) {
+            uint64_t rest = size;
+            for (uint64_t i = line_size - 2; i-- > 0; rest /= 16) at[i] = "0123456789abcdef"[rest % 16];
+            put(at + line_size - 2, "\r\n");
+            return {Bytes{at, line_size}.after(offset), offset == 0 && begin != 0 && size != 0 && pause != 0};
+        }
+        offset -= line_size;
+        if (offset < size) return {content(begin + offset, size - offset), false};
+        return {"\r\n"_b.after(offset - size < 2 ? offset - size : 2), false};
+    }
+
+private:
+    [[nodiscard]] static Sizes &sizes_of(LongAnswer &answer) { return reinterpret_cast<Sizes &>(answer.state); }
+    [[nodiscard]] static uint64_t hex_digits(uint64_t value) {
+        uint64_t count = 1;
+        while (value >>= 4) count++;
+        return count;
+    }
+
+    void describe(const Description &description, Request &request, Sizes &sizes) {
+        delay = uint32_t(description.delay_ms);
+        pause = uint32_t(description.pause_ms);
+        status = uint16_t(description.status);
+        is_cacheable = description.is_cacheable != 0;
+        is_random = description.is_random != 0;
+        const bool is_http_1_0 = (request.facts & Head::is_http_1_0) != 0;
+        const bool has_content = status != 204 && status != 205 && status != 304;
+        const bool is_length_given = description.content_length != UINT64_MAX;
+        is_chunked = description.is_chunked != 0 && has_content && !is_http_1_0;
+        const bool is_unsized = (description.is_chunked != 0 && is_http_1_0) || description.content_length == 0;
+        has_content_length = !is_chunked && !is_unsized && status != 204;
+        sizes.content = has_content ? description.size : 0;
+        sizes.content_length = is_length_given ? description.content_length : status == 205 ? 0 : description.size;
+        sizes.piece = description.piece_size;
+        if (sizes.piece == 0 || sizes.piece > sizes.content) sizes.piece = sizes.content;
+        if (sizes.piece == 0) sizes.piece = 1;
+        is_produced = is_chunked || sizes.content > answer_content_limit || sizes.piece < sizes.content ||
+                      description.reset_at != UINT64_MAX;
+        if (description.keeps_alive != 0) request.facts = (request.facts & ~Head::closes) | Head::keeps_alive;
+        if (description.closes != 0 || is_length_given || is_unsized) request.facts |= Head::closes;
+    }
+};
+
 // The functions of a route. What it does not have is nullptr.
 struct RouteFunctions {
     void (*begin)(void *state);
     void (*answer)(const void *state, Answer &);
     void (*take_query)(void *state, Bytes) = nullptr;
     void (*take_piece)(void *state, Bytes) = nullptr;
-    Status (*take_rest)(void *state, Bytes) = nullptr;
+    Status (*take_request)(void *state, Request &) = nullptr;
+    uint32_t (*delay_ms)(const void *state) = nullptr;
+    bool (*is_long)(const void *state) = nullptr;
+    Part (*part_at)(const void *state, uint64_t offset, char *at, size_t room, AnswerContext &) = nullptr;
+    uint32_t (*pause_ms)(const void *state) = nullptr;
+    bool (*answers_at_once)(const void *state) = nullptr;
 };
 template <typename State> constexpr RouteFunctions functions_of = [] {
     static_assert(sizeof(State) <= route_state_limit, "a route keeps too much of a request");
@@ -1756,61 +2149,106 @@ template <typename State> constexpr RouteFunctions functions_of = [] {
         functions.take_query = [](void *state, Bytes query) { static_cast<State *>(state)->take_query(query); };
     if constexpr (requires { &State::take_piece; })
         functions.take_piece = [](void *state, Bytes piece) { static_cast<State *>(state)->take_piece(piece); };
-    if constexpr (requires { &State::take_rest; })
-        functions.take_rest = [](void *state, Bytes rest) { return static_cast<State *>(state)->take_rest(rest); };
+    if constexpr (requires { &State::take_request; })
+        functions.take_request = [](void *state, Request &request) {
+            return static_cast<State *>(state)->take_request(request);
+        };
+    if constexpr (requires { &State::delay_ms; })
+        functions.delay_ms = [](const void *state) { return static_cast<const State *>(state)->delay_ms(); };
+    if constexpr (requires { &State::part_at; }) {
+        functions.is_long = [](const void *state) { return static_cast<const State *>(state)->is_long(); };
+        functions.pause_ms = [](const void *state) { return static_cast<const State *>(state)->pause_ms(); };
+        functions.part_at = [](const void *state, uint64_t offset, char *at, size_t room, AnswerContext &context) {
+            return static_cast<const State *>(state)->part_at(offset, at, room, context);
+        };
+    }
+    if constexpr (requires { &State::answers_at_once; })
+        functions.answers_at_once = [](const void *state) {
+            return static_cast<const State *>(state)->answers_at_once();
+        };
     return functions;
 }();
 
+constexpr unsigned bit(Method method) { return 1u << unsigned(method); }
+constexpr unsigned to_get = bit(Method::get) | bit(Method::head), to_post = bit(Method::post),
+                   to_any = to_get | to_post | bit(Method::put) | bit(Method::delete_) | bit(Method::patch);
+
 struct Route {
-    Method method;  // get answers HEAD as well
-    Bytes path;
+    unsigned methods;
+    Bytes path;  // a "*" at its end stands for any rest
     RouteFunctions functions;
 };
 
-// Everything this server answers, in the order in which it is tried. Any other path is a 404.
+// Everything this server answers, in the order in which it is tried. Any other path is a 404. The rows with a
+// take_request() come last.
+// clang-format off
 constexpr Route routes[] = {
-    {Method::get, "/pipeline"_b, functions_of<Pipeline>},
-    {Method::get, "/baseline11"_b, functions_of<QuerySum>},
-    {Method::post, "/baseline11"_b, functions_of<Sum>},
+    {to_get, "/pipeline"_b, functions_of<Pipeline>},
+    {to_get, "/baseline11"_b, functions_of<QuerySum>},
+    {to_post, "/baseline11"_b, functions_of<Sum>},
+    {to_get, "/delay/*"_b, functions_of<Delay>},
+    {to_any, "/echo"_b, functions_of<Echo>},
+    {to_any, "/*"_b, functions_of<Generator>},
 };
+// clang-format on
 constexpr size_t route_count = sizeof routes / sizeof *routes;
 
 // The rest of this section is the machinery. A new route does not touch it.
 
+// The part of a row's path that a target must begin with.
+constexpr bool is_prefix(const Route &route) { return route.path.data[route.path.size - 1] == '*'; }
+constexpr Bytes fixed_part(const Route &route) { return route.path.first(route.path.size - is_prefix(route)); }
+
 consteval bool all_origin_form() {
     for (const Route &route : routes) {
-        if (route.path.size == 0 || route.path.data[0] != '/') return false;
-        for (size_t i = 0; i < route.path.size; i++)
-            if (!is(Class::target, route.path.data[i]) || route.path.data[i] == '?') return false;
+        const Bytes path = fixed_part(route);
+        if (path.size == 0 || path.data[0] != '/') return false;
+        for (size_t i = 0; i < path.size; i++)
+            if (!is(Class::target, path.data[i]) || path.data[i] == '?') return false;
     }
     return true;
 }
 static_assert(all_origin_form(), "a route's path starts with '/' and has no query (RFC 9112 section 3.2.1)");
 
-constexpr bool have_same_path(const Route &a, const Route &b) {
-    return a.path == b.path && (a.functions.take_rest == nullptr) == (b.functions.take_rest == nullptr);
-}
-
 // Whether all targets of b are targets of a.
 consteval bool covers(const Route &a, const Route &b) {
-    if (a.functions.take_rest == nullptr || a.path.size > b.path.size) return have_same_path(a, b);
-    return b.path.first(a.path.size) == a.path;
+    const Bytes path = fixed_part(a);
+    if (!is_prefix(a) || path.size > b.path.size) return a.path == b.path;
+    return b.path.first(path.size) == path;
 }
 consteval bool all_reached() {
     for (size_t row = 1; row < route_count; row++)
         for (size_t before = 0; before < row; before++)
-            if (covers(routes[before], routes[row]) && !have_same_path(routes[row - 1], routes[row])) return false;
+            if (covers(routes[before], routes[row]) && !(routes[row - 1].path == routes[row].path)) return false;
     return true;
 }
 static_assert(all_reached(), "rows with one path stand together, and before rows with a prefix of it");
+
+// The number of rows without take_request().
+constexpr size_t common_count = [] {
+    size_t count = 0;
+    while (count != route_count && routes[count].functions.take_request == nullptr) count++;
+    return count;
+}();
+consteval bool common_come_first() {
+    for (size_t row = 0; row < route_count; row++) {
+        if ((row < common_count) != (routes[row].functions.take_request == nullptr)) return false;
+        if (row < common_count && is_prefix(routes[row])) return false;
+    }
+    if (common_count != 0 && common_count != route_count)
+        return !(routes[common_count - 1].path == routes[common_count].path);
+    return true;
+}
+static_assert(common_come_first(), "rows with take_request() come last; a path that ends in '*' has one");
 
 // A request on its way to its answer: what is kept of it once its head has gone by.
 struct [[gnu::packed]] Exchange {
     // How the request is answered. All bits are 0 for nearly every request.
     struct Manner {
         Status status : 4;  // unless ok: the answer, in place of the route's
-        Persistence persistence : 3;
-        bool is_head : 1;  // the answer has no content
+        Persistence persistence : 2;
+        bool is_head : 1;   // the answer has no content
+        bool is_other : 1;  // the route has a take_request()
     };
 
     char state[route_state_limit];  // the route's
@@ -1820,7 +2258,7 @@ struct [[gnu::packed]] Exchange {
     // Whether the answer is what the route composes, and the connection goes on.
     [[nodiscard]] INLINE constexpr bool is_plain() const { return __builtin_bit_cast(uint8_t, manner) == 0; }
 };
-static_assert(route_count < 256 && size_t(Status::options) < 16, "a route fits a byte, a status four bits");
+static_assert(route_count < 256 && size_t(Status::answered) < 16, "a route fits a byte, a status four bits");
 
 // The methods of each row's path, one bit each. The last entry has the methods of all paths.
 struct AllowedMethods {
@@ -1830,13 +2268,9 @@ constexpr size_t all_routes = route_count;
 constexpr AllowedMethods allowed_methods = [] {
     AllowedMethods allowed{};
     for (size_t row = 0; row <= all_routes; row++) {
-        const auto add = [&](Method method) { allowed.rows[row] |= uint8_t(1u << unsigned(method)); };
-        add(Method::options);
-        for (const Route &route : routes) {
-            if (row != all_routes && !have_same_path(route, routes[row])) continue;
-            add(route.method);
-            if (route.method == Method::get) add(Method::head);
-        }
+        allowed.rows[row] = uint8_t(bit(Method::options));
+        for (const Route &route : routes)
+            if (row == all_routes || route.path == routes[row].path) allowed.rows[row] |= uint8_t(route.methods);
     }
     return allowed;
 }();
@@ -1844,14 +2278,14 @@ static_assert(size_t(Method::connect) <= 8, "a byte has a bit for each method th
 
 // Whether row `other` exists and has the path of row `index`.
 template <size_t index> consteval bool is_path_of_row(size_t other) {
-    return other < route_count && have_same_path(routes[other], routes[index]);
+    return other < route_count && routes[other].path == routes[index].path;
 }
 
-// Calls `visit` with each row until it returns true. The compiler unrolls this. Each copy has a constant row, so
-// comparisons of paths become wide loads, and calls become direct.
-template <size_t index = 0, typename Visit> INLINE void visit_routes(Visit visit) {
-    if constexpr (index < route_count)
-        if (!visit.template operator()<index>()) visit_routes<index + 1>(visit);
+// Calls `visit` with each row from `index` up to `end` until it returns true. The compiler unrolls this. Each copy has
+// a constant row, so comparisons of paths become wide loads, and calls become direct.
+template <size_t index, size_t end, typename Visit> INLINE void visit_routes(Visit visit) {
+    if constexpr (index < end)
+        if (!visit.template operator()<index>()) visit_routes<index + 1, end>(visit);
 }
 
 // What comes before any route: versions, options of the connection, methods answered alike on every path, expectations.
@@ -1869,7 +2303,7 @@ COLD void begin_rare(Exchange &exchange, const Head &head) {
     if (head.says(Head::closes)) persistence = Persistence::close;  // RFC 9112 section 9.3
     else if (head.says(Head::is_http_1_0))
         persistence = head.says(Head::keeps_alive) ? Persistence::keep_alive : Persistence::close;
-    exchange.manner = Exchange::Manner{status, persistence, head.method == Method::head};
+    exchange.manner = Exchange::Manner{status, persistence, head.method == Method::head, exchange.manner.is_other};
 }
 
 // Begins the exchange with the row that has the path of row `index` and the request's method.
@@ -1877,13 +2311,8 @@ template <size_t index>
 [[nodiscard]] INLINE Status begin_route(Exchange &exchange, const Head &head, const char *query) {
     constexpr Route route = routes[index];
     exchange.route = index;
-    if (head.method == route.method || (route.method == Method::get && head.method == Method::head)) {
+    if ((route.methods & bit(head.method)) != 0) {
         route.functions.begin(exchange.state);
-        if constexpr (route.functions.take_rest != nullptr) {
-            const Bytes path{head.target, size_t(query - head.target)};
-            const Status status = route.functions.take_rest(exchange.state, path.after(route.path.size));
-            if (status != Status::ok) return status;
-        }
         if constexpr (route.functions.take_query != nullptr)
             if (*query == '?')
                 route.functions.take_query(exchange.state, {query + 1, size_t(head.target_end - query - 1)});
@@ -1895,25 +2324,57 @@ template <size_t index>
     }
 }
 
-// Begins the exchange that `head` asks for: finds its route, or the error that answers it.
-INLINE void begin_exchange(Exchange &exchange, const Head &head) {
-    exchange.route = 0;
+// Begins the exchange with a row that has a take_request(). It is asked first: whether there is such a path is for the
+// route to say, and only then whether the path has the method.
+COLD void begin_other(Exchange &exchange, Head &head, Bytes head_bytes, AnswerContext &context) {
+    const char *path_end = head.target;
+    while (*path_end != ' ' && *path_end != '?') path_end++;
+    const char *const query = *path_end == '?' ? path_end + 1 : head.target_end;
+    Request request{head_bytes, {}, {query, size_t(head.target_end - query)}, head.facts, context};
+    Bytes target{head.target, size_t(path_end - head.target)};
+    if (path_end == head.target) target = "/"_b;  // an empty path is equivalent to "/" (RFC 9110 section 4.2.3)
     Status status = Status::not_found;
-    visit_routes([&]<size_t index> {
+    exchange.route = 0;
+    context.random_before = context.random;
+    visit_routes<common_count, route_count>([&]<size_t index> {
         constexpr Route route = routes[index];
-        constexpr Bytes path = route.path;
+        constexpr Bytes path = fixed_part(route);
+        if (target.size < path.size || (target.size > path.size && !is_prefix(route))) return false;
+        if (differ<path.size>(target.data, path.data)) return false;
+        const bool has_method = (route.methods & bit(head.method)) != 0;
+        if constexpr (is_path_of_row<index>(index + 1))
+            if (!has_method) return false;
+        exchange.route = index;
+        if constexpr (route.functions.part_at != nullptr) context.long_answer_of(exchange.state).reset_at = UINT64_MAX;
+        request.rest = target.after(path.size);
+        route.functions.begin(exchange.state);
+        status = route.functions.take_request(exchange.state, request);
+        if (status == Status::ok && !has_method) status = Status::method_not_allowed;
+        if constexpr (route.functions.take_query != nullptr)
+            if (*path_end == '?') route.functions.take_query(exchange.state, request.query);
+        return true;
+    });
+    exchange.manner = Exchange::Manner{status, Persistence::keep, false, status == Status::ok};
+    if (status == Status::ok && !head.says(Head::expects_other)) head.facts = request.facts;
+}
+
+// Begins the exchange that `head` asks for: finds its route, or the error that answers it. `head_bytes` is the head.
+INLINE void begin_exchange(Exchange &exchange, Head &head, const char *begin, const char *end, AnswerContext &context) {
+    Status status = Status::not_found;
+    visit_routes<0, common_count>([&]<size_t index> {
+        constexpr Bytes path = routes[index].path;
         if constexpr (index != 0 && is_path_of_row<index>(index - 1)) return false;
         // A short path needs no check of the size. A space follows the target, and no path has a space.
         if (path.size > overread && path.size > size_t(head.target_end - head.target)) return false;
         if (differ<path.size>(head.target, path.data)) return false;
         const char *query = head.target + path.size;
-        if constexpr (route.functions.take_rest != nullptr)
-            while (*query != ' ' && *query != '?') query++;
-        else if (*query != ' ' && *query != '?') return false;
+        if (*query != ' ' && *query != '?') return false;
         status = begin_route<index>(exchange, head, query);
         return true;
     });
-    exchange.manner = Exchange::Manner{status, Persistence::keep, false};
+    exchange.manner = Exchange::Manner{status, Persistence::keep, false, false};
+    if (status == Status::not_found) [[unlikely]]
+        begin_other(exchange, head, {begin, size_t(end - begin)}, context);
     constexpr unsigned rare = Head::closes | Head::is_http_1_0 | Head::expects_other | Head::has_rare_request_line;
     if (head.says(rare)) [[unlikely]]
         begin_rare(exchange, head);
@@ -1922,7 +2383,7 @@ INLINE void begin_exchange(Exchange &exchange, const Head &head) {
 // Hands a piece of content to the route, if it takes any.
 INLINE void take_piece(Exchange &exchange, Bytes piece) {
     if (exchange.manner.status != Status::ok) return;
-    visit_routes([&]<size_t index> {
+    visit_routes<0, route_count>([&]<size_t index> {
         constexpr Route route = routes[index];
         if constexpr (route.functions.take_piece != nullptr)
             if (index == exchange.route) route.functions.take_piece(exchange.state, piece);
@@ -1930,21 +2391,46 @@ INLINE void take_piece(Exchange &exchange, Bytes piece) {
     });
 }
 
-COLD void answer_status(const Exchange &exchange, Answer &answer) {
+// What a function of the exchange's route returns; a zero if the route has no such function. `member` is one of
+// RouteFunctions. The route has a take_request().
+template <auto member, typename... Arguments>
+[[nodiscard]] COLD auto ask_route(const Exchange &exchange, Arguments &...arguments) {
+    decltype((RouteFunctions{}.*member)(nullptr, arguments...)) answer{};
+    visit_routes<common_count, route_count>([&]<size_t index> {
+        constexpr auto function = routes[index].functions.*member;
+        if constexpr (function != nullptr)
+            if (index == exchange.route) answer = function(exchange.state, arguments...);
+        return false;
+    });
+    return answer;
+}
+
+// Composes an answer that is not plain: an error, or that of a route with a take_request().
+COLD void answer_rare(const Exchange &exchange, Answer &answer) {
     char *const begin = answer.at;
     const Status status = exchange.manner.status;
-    const bool has_allow = status == Status::options || status == Status::method_not_allowed;
-    answer.status(status, has_allow ? allowed_methods.rows[exchange.route] : 0);
+    if (status == Status::answered) return;
+    if (status == Status::ok) {
+        copy<head_size>(answer.at, answer.context->head);
+        visit_routes<common_count, route_count>([&]<size_t index> {
+            if (index != exchange.route) return false;
+            routes[index].functions.answer(exchange.state, answer);
+            return true;
+        });
+    } else {
+        const bool has_allow = status == Status::options || status == Status::method_not_allowed;
+        answer.status(status, has_allow ? allowed_methods.rows[exchange.route] : 0);
+    }
     answer.amend(begin, exchange.manner.is_head, exchange.manner.persistence);
 }
 
 // Composes the answer to a whole request. Returns whether the connection goes on.
 [[nodiscard]] INLINE bool answer_exchange(const Exchange &exchange, Answer &answer) {
     char *const begin = answer.at;
-    if (exchange.is_plain() || exchange.manner.status == Status::ok) [[likely]] {
+    if (exchange.is_plain() || (exchange.manner.status == Status::ok && !exchange.manner.is_other)) [[likely]] {
         copy<head_size>(answer.at, answer.context->head);
-        visit_routes([&]<size_t index> {
-            if (index != route_count - 1 && index != exchange.route) return false;  // only the last row is left
+        visit_routes<0, common_count>([&]<size_t index> {
+            if (index != common_count - 1 && index != exchange.route) return false;  // only the last row is left
             routes[index].functions.answer(exchange.state, answer);
             return true;
         });
@@ -1952,7 +2438,7 @@ COLD void answer_status(const Exchange &exchange, Answer &answer) {
             return true;
         answer.amend(begin, exchange.manner.is_head, exchange.manner.persistence);
     } else {
-        answer_status(exchange, answer);
+        answer_rare(exchange, answer);
     }
     return exchange.manner.persistence != Persistence::close;
 }
@@ -1968,9 +2454,19 @@ struct Connection {
         idle,               // everything that has come is answered
         receiving_content,  // a head has come, and not yet all of its content
         receiving_head,     // a stash holds a partial head
+        lingering,          // everything is sent, and our end of stream; what still arrives is discarded
         sending,            // a block holds output, and input that waits for it; nothing is received
         sending_last,       // the same, and the connection ends after that output
-        lingering,          // everything is sent, and our end of stream; what still arrives is discarded
+        delayed,            // the answer is due later; nothing is received
+        producing,          // a long answer is sent as the peer takes it; nothing is received
+        pausing,            // the same, between two pieces
+        resetting,          // the connection is reset once the peer has all that was sent
+    };
+    // While an answer is late or long.
+    struct Late {
+        Content::State content;  // none: the request is whole
+        bool must_watch;         // events have been ignored, so the socket may hold input
+        bool has_rest;           // a block holds the input after the request
     };
 
     union [[gnu::packed]] {
@@ -1981,6 +2477,7 @@ struct Connection {
     uint8_t deadline;  // the worker's time at which this state ends
     union [[gnu::packed]] {
         Content content;
+        Late late;             // from delayed on
         uint32_t linger_left;  // while lingering: how much may still be discarded
     };
 
@@ -1991,9 +2488,15 @@ struct Connection {
     [[nodiscard]] constexpr bool is_between_requests() const {
         return state == State::accepted || state == State::idle;
     }
-    [[nodiscard]] constexpr bool sends() const { return state == State::sending || state == State::sending_last; }
+    [[nodiscard]] constexpr bool sends() const {
+        return state == State::sending || state == State::sending_last || state == State::producing;
+    }
+    [[nodiscard]] constexpr bool is_late() const { return state >= State::delayed; }
+    // Whether it waits for a time of its own, which is longer than any timeout perhaps.
+    [[nodiscard]] constexpr bool has_delay() const { return state == State::delayed || state == State::pausing; }
 };
 static_assert(sizeof(Connection) == 32, "two connections share a cache line, none straddles one");
+static_assert(sizeof(Connection) == exchange_distance);
 
 // How many ticks a connection may stay in a state: one more than seconds, for the first tick may be near.
 [[nodiscard]] constexpr uint8_t ticks_of(Connection::State state) {
@@ -2007,9 +2510,13 @@ static_assert(sizeof(Connection) == 32, "two connections share a cache line, non
         return content_timeout_s + 1;
     case Connection::State::sending:
     case Connection::State::sending_last:
+    case Connection::State::producing:
+    case Connection::State::resetting:
         return send_timeout_s + 1;
     case Connection::State::lingering:
         return linger_timeout_s + 1;
+    case Connection::State::delayed:
+    case Connection::State::pausing:
     case Connection::State::closed:
         break;
     }
@@ -2045,6 +2552,26 @@ constexpr size_t group_size = 128;
 constexpr size_t group_count = (reserved_descriptors + connection_limit + group_size - 1) / group_size;
 static_assert(group_size <= UINT8_MAX && (group_size & (group_size - 1)) == 0, "a count fits a byte, a mask a group");
 
+// A timer of a connection: a member of a list. Behind the connections' timers stand the lists' heads.
+struct Timer {
+    uint32_t next;      // 0: it is the last one
+    uint32_t previous;  // 0: it is in no list
+    uint64_t due;       // in ticks of the wheel since the system's start. Of a head: at most that of any member
+};
+
+// The timers stand in a wheel (Varghese and Lauck 1987, scheme 7): a list for each digit at each place of a tick's
+// number, in base 64. A timer is in the list of the first place at which its tick differs from the wheel's time. So it
+// takes constant time to set and to cancel. When the wheel's time comes to a list, its members are due, or move to
+// lists of later places.
+constexpr unsigned tick_shift = 16;  // a tick has 2^16 ns
+constexpr unsigned wheel_places = 8, digit_bits = 6, digit_count = 1u << digit_bits;
+constexpr size_t connection_slots = group_count * group_size;
+constexpr uint32_t new_timers = connection_slots;  // the list of those set in this turn of the loop
+constexpr uint32_t due_timers = new_timers + 1;    // the list of those whose time has come
+constexpr uint32_t wheel_lists = due_timers + 1;   // the lists of the wheel
+constexpr size_t timer_slots = wheel_lists + wheel_places * digit_count;
+static_assert(tick_shift + wheel_places * digit_bits >= 63, "any time has its list");
+
 // What all workers share. A request needs none of it.
 struct Process {
     int stop;                  // a timer that expires when the server is to end
@@ -2053,6 +2580,9 @@ struct Process {
     uint32_t running_workers;  // that have not drained yet; atomic, relaxed: it says nothing about other memory
     bool is_sandboxed;
     bool is_inherited;  // the listener may be another server's as well
+    int run_file;       // holds the run
+    char *run_memory;   // the same
+    Bytes default_query;
 };
 
 // Every page that is touched between two system calls costs an address translation. So what a request uses shares
@@ -2068,6 +2598,7 @@ struct alignas(4096) Worker {
     bool has_stopped_listening;  // the listener is closed or shut down
     bool shares_descriptors;     // under an emulator
     uint32_t open_connections;
+    uint32_t timer_count;  // timers that are set
     uint32_t drain_ticks;  // ticks since the order to stop, counting from 1; 0: there was none
     uint32_t overdue_at;   // the socket at which the search for overdue connections goes on; 0: it is not interrupted
     Process *process;
@@ -2079,6 +2610,7 @@ struct alignas(4096) Worker {
     uint16_t free_stash;                  // the first of those that were used and given back
     uint16_t oldest_stash, newest_stash;  // the first pieces of the heads that wait
     AnswerContext context;
+    uint64_t wheel_time;  // in ticks; not after the present
     alignas(64) epoll_event events[events_per_wait];
     uint8_t group_sizes[group_count];  // open connections in each group of the table
     alignas(64) char input[input_size + overread];
@@ -2086,8 +2618,10 @@ struct alignas(4096) Worker {
     alignas(4096) char stack[stack_size];  // an overflow runs into the end of the input buffer, which is rarely used
     char output[output_room];
 
-    alignas(64) Connection connections[group_count * group_size];  // by descriptor
-    const Connection *block_owners[block_count];                   // nullptr: the block is free
+    alignas(64) Connection connections[connection_slots];  // by descriptor
+    const Connection *block_owners[block_count];           // nullptr: the block is free
+    Timer timers[timer_slots];
+    LongAnswer long_answers[connection_slots];
 
     [[nodiscard]] COLD long socket_of(const Connection &connection) const { return &connection - connections; }
     // The index of the first block that belongs to `owner`, or block_limit.
@@ -2113,7 +2647,8 @@ constexpr uint32_t sending_events = EPOLLOUT | EPOLLRDHUP | EPOLLET;
 void run_clock(Worker &worker) {
     worker.is_ticking = true;
     const timespec now = clock_gettime(CLOCK_REALTIME);
-    put_head(worker.context.head, uint64_t(now.tv_sec));
+    worker.context.second = uint32_t(now.tv_sec);
+    put_head(worker.context.head, worker.context.second);
     int64_t left_ns = 1'000'000'000 - (now.tv_nsec | 1);  // | 1: less than a second
     if (worker.drain_ticks != 0) left_ns = drain_tick_ms * 1'000'000;
     if (worker.overdue_at != 0) left_ns = end_pause_ms * 1'000'000;
@@ -2196,6 +2731,110 @@ void add_to_stash(Worker &worker, Stash &first, const Head &head, Cursor input) 
     }
 }
 
+// Puts a timer into a list.
+void link_timer(Timer *timers, uint32_t list, uint32_t index) {
+    Timer &timer = timers[index];
+    timer.next = timers[list].next;
+    timer.previous = list;
+    if (timer.next != 0) timers[timer.next].previous = index;
+    timers[list].next = index;
+}
+void unlink_timer(Timer *timers, uint32_t index) {
+    Timer &timer = timers[index];
+    timers[timer.previous].next = timer.next;
+    if (timer.next != 0) timers[timer.next].previous = timer.previous;
+    timer.previous = 0;
+}
+
+// Sets the connection's timer. Its time begins when this turn of the loop is over, and so never too early.
+COLD void set_timer(Worker &worker, const Connection &connection, uint32_t delay_ms) {
+    const auto index = uint32_t(worker.socket_of(connection));
+    worker.timers[index].due = delay_ms;
+    link_timer(worker.timers, new_timers, index);
+    worker.timer_count++;
+}
+// If the connection's timer is set, it is no longer.
+void cancel_timer(Worker &worker, const Connection &connection) {
+    const auto index = uint32_t(worker.socket_of(connection));
+    if (worker.timers[index].previous == 0) return;
+    unlink_timer(worker.timers, index);
+    worker.timer_count--;
+}
+
+// The digit of a tick's number that has this place, from the last one on.
+constexpr uint32_t digit_at(uint64_t tick, unsigned place) {
+    return uint32_t(tick >> place * digit_bits) & (digit_count - 1);
+}
+constexpr uint32_t list_of(unsigned place, uint32_t digit) { return wheel_lists + place * digit_count + digit; }
+
+// Puts a timer into the wheel, or among those that are due.
+void place_timer(Worker &worker, uint32_t index, uint64_t now) {
+    Timer &timer = worker.timers[index];
+    if (timer.due <= now) return link_timer(worker.timers, due_timers, index);
+    unsigned place = 0;
+    for (uint64_t rest = (timer.due ^ worker.wheel_time) >> digit_bits; rest != 0; rest >>= digit_bits) place++;
+    const uint32_t list = list_of(place, digit_at(timer.due, place));
+    Timer &head = worker.timers[list];
+    if (head.next == 0 || timer.due < head.due) head.due = timer.due;
+    link_timer(worker.timers, list, index);
+}
+
+// The list of the wheel whose time comes first, or 0. Lists of a digit that the wheel's time has passed have no members.
+[[nodiscard]] uint32_t find_first_list(const Worker &worker) {
+    for (unsigned place = 0; place < wheel_places; place++)
+        for (uint32_t digit = digit_at(worker.wheel_time, place); digit < digit_count; digit++)
+            if (worker.timers[list_of(place, digit)].next != 0) return list_of(place, digit);
+    return 0;
+}
+
+// Takes the members of a list out of it, and puts them where they belong now.
+void place_all(Worker &worker, uint32_t list, uint64_t now) {
+    while (const uint32_t index = worker.timers[list].next) {
+        unlink_timer(worker.timers, index);
+        place_timer(worker, index, now);
+    }
+}
+
+// Moves on to `now`: finds the timers that are due, unless some are already. (Those of an earlier turn come first.)
+void turn_wheel(Worker &worker, uint64_t now) {
+    if (worker.timers[due_timers].next != 0) return;
+    while (const uint32_t list = find_first_list(worker)) {
+        if (worker.timers[list].due > now) return;
+        worker.wheel_time = worker.timers[list].due;
+        place_all(worker, list, now);
+    }
+}
+
+// Waits for events while timers are set, at most until the next one is due. A timer that is due is an event without
+// flags. Returns how many events there are. The clock is read once.
+COLD long wait_with_timers(Worker &worker) {
+    const int64_t now_ns = monotonic_ns();
+    uint64_t now = uint64_t(now_ns) >> tick_shift;
+    while (const uint32_t index = worker.timers[new_timers].next) {
+        unlink_timer(worker.timers, index);
+        Timer &timer = worker.timers[index];
+        const int64_t due_ns = now_ns + int64_t(timer.due) * 1'000'000;
+        timer.due = (uint64_t(due_ns) >> tick_shift) + 1;  // the next tick, so not too early
+        place_timer(worker, index, now);
+    }
+    turn_wheel(worker, now);
+    int64_t limit_ns = 0;
+    const uint32_t list = find_first_list(worker);
+    if (worker.timers[due_timers].next == 0 && list != 0)
+        limit_ns = int64_t(worker.timers[list].due << tick_shift) - now_ns;
+    long count = epoll_wait_for(worker.epoll, worker.events, events_per_wait / 2, limit_ns);
+    if (count == 0 && limit_ns != 0) turn_wheel(worker, worker.timers[list].due);
+    if (count < 0) count = 0;  // EINTR
+    for (size_t turn = 0; turn < events_per_wait / 2; turn++) {
+        const uint32_t index = worker.timers[due_timers].next;
+        if (index == 0) break;
+        unlink_timer(worker.timers, index);
+        worker.timer_count--;
+        worker.events[count++] = {0, index};
+    }
+    return count;
+}
+
 // ---- Connections -----------------------------------------------------------------------------------------------
 // The transitions of a connection. Each returns what its caller does next. A connection holds memory of its own only
 // while it waits in the middle of something: stashes for a partial head, a block for output that its peer does not
@@ -2233,11 +2872,13 @@ COLD void give_back_head(Worker &worker, Connection &connection) {
     connection.state = Connection::State::idle;
 }
 
-HOT void close_connection(Worker &worker, Connection &connection) {
+void close_connection(Worker &worker, Connection &connection) {
     if (connection.state == Connection::State::receiving_head) [[unlikely]]
         give_back_head(worker, connection);
-    if (connection.sends()) [[unlikely]]
+    if (connection.sends() || connection.is_late()) [[unlikely]]
         give_back_block(worker, connection);
+    if (connection.is_late()) [[unlikely]]
+        cancel_timer(worker, connection);
     connection.state = Connection::State::closed;
     worker.open_connections--;
     const long socket = worker.socket_of(connection);
@@ -2246,17 +2887,37 @@ HOT void close_connection(Worker &worker, Connection &connection) {
     resume_accepting(worker);
 }
 
-// Puts output that the socket does not take into a block, with the input that must wait for it.
-Next hold_output(Worker &worker, Connection &connection, Bytes output, Bytes input) {
-    const size_t index = worker.find_block(nullptr);  // the first free one, so that few pages are in use
-    if (index == worker.block_limit) return Next::close;
-    worker.block_owners[index] = &connection;
-    Block *const block = worker.blocks + index;
+// Keeps output and input in the connection's block, or in a free one of the first `limit` blocks.
+Next hold(Worker &worker, const Connection &connection, Bytes output, Bytes input, size_t limit) {
+    size_t index = worker.find_block(&connection);
+    Block *block = worker.blocks + index;
+    if (index == worker.block_limit) {
+        index = worker.find_block(nullptr);  // the first free one, so that few pages are in use
+        if (index >= limit) return Next::close;
+        worker.block_owners[index] = &connection;
+        block = worker.blocks + index;
+        block->input_end = uint32_t(input.size);
+        put(block->input, input);
+    }
     block->output_begin = 0;
     block->output_end = uint32_t(output.size);
-    block->input_end = uint32_t(input.size);
     put(block->output, output);
-    put(block->input, input);
+    return Next::wait;
+}
+
+// Output, `size` bytes of the output buffer, was given to send, which returned `sent`. What was not taken waits in a
+// block until the socket is writable, in this state of the connection; so does `rest`, the input that is not answered
+// yet, unless the block has input already. Returns Next::receive if all was taken.
+COLD Next settle_output(Worker &worker, Connection &connection, Cursor rest, long sent, size_t size,
+                        Connection::State state) {
+    if (sent == -EAGAIN || sent == -EINTR) sent = 0;
+    if (sent < 0) return Next::close;
+    worker.context.counters.add(Counter::bytes_out, size_t(sent));
+    if (sent == long(size)) return Next::receive;
+    worker.context.counters.add(Counter::stalled);
+    const Bytes held = Bytes{worker.output, size}.after(size_t(sent));
+    if (hold(worker, connection, held, {rest.at, rest.left()}, worker.block_limit) == Next::close) return Next::close;
+    enter(worker, connection, state);
     return watch_anew(worker, connection);
 }
 
@@ -2280,22 +2941,27 @@ Next finish(Worker &worker, Connection &connection) {
     return watch_anew(worker, connection);
 }
 
-// Refuses a request, in this one place. What follows it on the connection is not interpreted.
+// Refuses a request, in this one place. What follows it on the connection is not interpreted. A request that was
+// answered before its content gets no second answer.
 COLD void refuse_request(Connection &connection, Answer &answer, Status status) {
-    connection.exchange.manner.status = status;
+    if (connection.exchange.manner.status != Status::answered) connection.exchange.manner.status = status;
     connection.exchange.manner.persistence = Persistence::close;
-    answer_status(connection.exchange, answer);
+    answer_rare(connection.exchange, answer);
 }
 
-// The last answer, `size` bytes of the output buffer, was given to send, which returned `sent`.
-Next settle_last(Worker &worker, Connection &connection, long sent, size_t size) {
-    if (sent == -EAGAIN || sent == -EINTR) sent = 0;
-    if (sent < 0) return Next::close;
-    worker.context.counters.add(Counter::bytes_out, size_t(sent));
-    if (sent == long(size)) return finish(worker, connection);
-    worker.context.counters.add(Counter::stalled);
-    enter(worker, connection, Connection::State::sending_last);
-    return hold_output(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), {worker.input, 0});
+// Sends the last answer, and the end of the stream in the same segment.
+Next send_last(Worker &worker, Connection &connection, size_t size) {
+    if (size == 0) return finish(worker, connection);
+    const Cursor none{worker.input, worker.input};
+    const long sent = send(worker.socket_of(connection), worker.output, size, MSG_MORE);
+    const Next next = settle_output(worker, connection, none, sent, size, Connection::State::sending_last);
+    return next == Next::receive ? finish(worker, connection) : next;
+}
+
+// Closes with a reset, so that the kernel does not keep what the peer does not take.
+Next reset(const Worker &worker, const Connection &connection) {
+    (void)setsockopt(worker.socket_of(connection), SOL_SOCKET, SO_LINGER, 1);  // cannot fail
+    return Next::close;
 }
 
 // Ends a connection whose time is over, or whose stashes another one needs. A request that has come in part is
@@ -2303,23 +2969,19 @@ Next settle_last(Worker &worker, Connection &connection, long sent, size_t size)
 Next expire(Worker &worker, Connection &connection) {
     using enum Connection::State;
     worker.context.counters.add(Counter::expired);
-    const long socket = worker.socket_of(connection);
     if (connection.state == receiving_head) {
         const Stash &first = worker.stashes[connection.stash];
         const bool has_begun = first.bytes[0] != '\r';
         const bool is_head = first.method == Method::head;
         give_back_head(worker, connection);
-        connection.exchange.manner = Exchange::Manner{Status::ok, Persistence::keep, is_head};
+        connection.exchange.manner = Exchange::Manner{Status::ok, Persistence::keep, is_head, false};
         if (!has_begun) return Next::close;
     } else if (connection.state != receiving_content) {
-        // A reset, so that the kernel does not keep what the peer does not take.
-        if (connection.sends()) (void)setsockopt(socket, SOL_SOCKET, SO_LINGER, 1);  // cannot fail
-        return Next::close;
+        return connection.sends() || connection.state == resetting ? reset(worker, connection) : Next::close;
     }
     Answer answer{worker.output, &worker.context};
     refuse_request(connection, answer, Status::request_timeout);
-    const size_t size = size_t(answer.at - worker.output);
-    return settle_last(worker, connection, send(socket, worker.output, size), size);
+    return send_last(worker, connection, size_t(answer.at - worker.output));
 }
 
 // Frees stashes until there are `count`, at the cost of the heads that have waited longest. Returns false if the next
@@ -2368,31 +3030,202 @@ Next await_rest(Worker &worker, Connection &connection, Cursor input) {
 enum class Progress : uint8_t {
     all,      // to its end, or until the output buffer was full
     to_rest,  // to a request that has not arrived whole
+    to_late,  // to a request whose answer is late or long; there is no output before it
     to_last,  // to the connection's last request
     to_end,   // the same, and the peer is done: it asked for the end, and has sent nothing after that
 };
 
-// Answers, `size` bytes of the output buffer, were given to send, which returned `sent`. What it did not take waits
-// in a block until the socket is writable; so does `rest`, the input that is not answered yet.
-COLD Next settle(Worker &worker, Connection &connection, Cursor rest, long sent, size_t size, Progress progress) {
-    const bool is_whole = sent == long(size);
-    if (progress == Progress::to_last || (progress == Progress::to_end && !is_whole))
-        return settle_last(worker, connection, sent, size);
-    if (sent == -EAGAIN || sent == -EINTR) sent = 0;
-    if (sent < 0) return Next::close;
-    worker.context.counters.add(Counter::bytes_out, size_t(sent));
-    if (progress == Progress::to_end) return Next::close;
-    if (is_whole) return await_rest(worker, connection, rest);
-    worker.context.counters.add(Counter::stalled);
-    enter(worker, connection, Connection::State::sending);
-    return hold_output(worker, connection, Bytes{worker.output, size}.after(size_t(sent)), {rest.at, rest.left()});
+[[nodiscard]] COLD bool is_late(const Exchange &exchange) {
+    return exchange.manner.status == Status::ok &&
+           (ask_route<&RouteFunctions::delay_ms>(exchange) != 0 || ask_route<&RouteFunctions::is_long>(exchange));
+}
+
+// The late or long answer is sent. If input waits in a block, the next event goes on with it.
+Next end_late_answer(Worker &worker, Connection &connection) {
+    if (connection.exchange.manner.persistence == Persistence::close) return finish(worker, connection);
+    const bool must_watch = connection.late.must_watch, has_rest = connection.late.has_rest;
+    connection.content.state = Content::State::none;
+    enter(worker, connection, has_rest ? Connection::State::sending : Connection::State::idle);
+    return has_rest || must_watch ? watch_anew(worker, connection) : Next::receive;
+}
+
+// The next part of a long answer: of its head, or of its content. Not more of it than is sent before a reset.
+[[nodiscard]] Part take_part(Worker &worker, const Connection &connection, uint64_t offset, char *at, size_t room) {
+    const LongAnswer &answer = worker.long_answers[worker.socket_of(connection)];
+    const Exchange &exchange = connection.exchange;
+    Part part{};
+    if (offset < answer.head_size) {
+        // The same bytes as before: with its own Date, and not counted again.
+        AnswerContext &context = worker.context;
+        const Counters counters = context.counters;
+        if (answer.second != context.second) put_head(context.head, answer.second);
+        Answer head{at, &context};
+        answer_rare(exchange, head);
+        if (answer.second != context.second) put_head(context.head, context.second);
+        context.counters = counters;
+        part.bytes = Bytes{at, answer.head_size}.after(offset);
+    } else if (!exchange.manner.is_head) {
+        const uint64_t content_offset = offset - answer.head_size;
+        part = ask_route<&RouteFunctions::part_at>(exchange, content_offset, at, room, worker.context);
+    }
+    if (part.bytes.size > answer.reset_at - offset) part.bytes.size = answer.reset_at - offset;
+    return part;
+}
+
+// Sends a long answer, as far as the peer takes it now. What is short is collected in the output buffer and sent
+// together, up to the end of a piece. `has_paused`: the pause before the next piece is over.
+Next produce(Worker &worker, Connection &connection, bool has_paused) {
+    using enum Connection::State;
+    const long socket = worker.socket_of(connection);
+    LongAnswer &answer = worker.long_answers[socket];
+    const uint32_t pause_ms = ask_route<&RouteFunctions::pause_ms>(connection.exchange);
+    size_t work = 0;
+    for (;;) {
+        char *at = worker.output;
+        Part part;
+        for (;;) {
+            const size_t size = size_t(at - worker.output), room = output_size - size;
+            part = take_part(worker, connection, answer.sent + size, at, room);
+            if (part.bytes.size == 0 || (part.begins_piece && size != 0)) break;
+            if (part.begins_piece && pause_ms != 0 && !has_paused) {
+                connection.state = pausing;
+                set_timer(worker, connection, pause_ms);
+                return Next::receive;
+            }
+            const bool is_large = part.bytes.size >= sendfile_size && part.bytes.data != at;
+            if (is_large || room < answer_head_limit) break;
+            work += part_work;
+            const size_t taken = part.bytes.size < room ? part.bytes.size : room;
+            __builtin_memmove(at, part.bytes.data, taken);  // it may overlap
+            at += taken;
+        }
+        has_paused = false;
+        size_t size = size_t(at - worker.output);
+        work += size + call_work;
+        long sent;
+        if (size != 0) {
+            sent = send(socket, worker.output, size, part.bytes.size != 0 && !part.begins_piece ? MSG_MORE : 0);
+        } else if (part.bytes.size != 0) {
+            size = part.bytes.size;
+            work += size;
+            sent = sendfile(socket, worker.process->run_file, part.bytes.data - worker.context.run, size);
+        } else {
+            if (answer.sent != answer.reset_at) return end_late_answer(worker, connection);
+            enter(worker, connection, resetting);
+            set_timer(worker, connection, 0);
+            return Next::receive;
+        }
+        if (sent < 0 && sent != -EAGAIN && sent != -EINTR) return Next::close;
+        enter(worker, connection, producing);
+        if (sent > 0) {
+            answer.sent += uint64_t(sent);
+            worker.context.counters.add(Counter::bytes_out, uint64_t(sent));
+        }
+        if (sent != long(size) || work > produce_limit) break;
+    }
+    answer.unacknowledged = UINT32_MAX;
+    connection.deadline = uint8_t(worker.now + first_look_ticks);
+    connection.late.must_watch = true;
+    return watch_anew(worker, connection);
+}
+
+// A producing connection has not been able to send for some time. Returns whether its peer reads nevertheless: the
+// kernel reports room only when there is much of it. The first look only sees where the peer's own buffers end.
+[[nodiscard]] bool has_progressed(Worker &worker, Connection &connection) {
+    const long socket = worker.socket_of(connection);
+    LongAnswer &answer = worker.long_answers[socket];
+    const uint32_t before = answer.unacknowledged;
+    answer.unacknowledged = unacknowledged(socket);
+    const bool has = answer.unacknowledged != before;
+    if (has) enter(worker, connection, Connection::State::producing);
+    return has;
+}
+
+// The delay of an answer is over.
+Next answer_late(Worker &worker, Connection &connection) {
+    worker.context.counters.add(Counter::requests);
+    Answer answer{worker.output, &worker.context};
+    answer_rare(connection.exchange, answer);
+    const size_t size = size_t(answer.at - worker.output);
+    if (ask_route<&RouteFunctions::is_long>(connection.exchange)) {
+        LongAnswer &long_answer = worker.long_answers[worker.socket_of(connection)];
+        long_answer.sent = 0;
+        long_answer.head_size = uint32_t(size);
+        long_answer.second = worker.context.second;
+        return produce(worker, connection, false);
+    }
+    if (connection.exchange.manner.persistence == Persistence::close) return send_last(worker, connection, size);
+    const Cursor none{worker.input, worker.input};
+    const long sent = send(worker.socket_of(connection), worker.output, size);
+    const Next next = settle_output(worker, connection, none, sent, size, Connection::State::sending);
+    return next == Next::receive ? end_late_answer(worker, connection) : next;
+}
+
+// Begins a late or long answer. `rest` is the input after its request. It needs a block, and only half of the blocks
+// are for this. If none is free, this answer is the connection's last one.
+Next begin_late_answer(Worker &worker, Connection &connection, Cursor rest) {
+    while (stands_at(rest.at, "\r\n")) rest.at += 2;  // empty lines
+    Exchange &exchange = connection.exchange;
+    connection.late = {Content::State::none, false, false};
+    if (rest.left() != 0 && exchange.manner.persistence != Persistence::close) {
+        const Bytes input{rest.at, rest.left()};
+        connection.late.has_rest = hold(worker, connection, {}, input, (worker.block_limit + 1) / 2) == Next::wait;
+        if (!connection.late.has_rest) exchange.manner.persistence = Persistence::close;
+    }
+    const uint32_t delay_ms = ask_route<&RouteFunctions::delay_ms>(exchange);
+    connection.state = Connection::State::delayed;
+    if (delay_ms == 0) return answer_late(worker, connection);
+    set_timer(worker, connection, delay_ms);
+    return Next::receive;
+}
+
+// An event of a connection whose answer is late or long. One without flags is its timer's.
+Next go_on_late(Worker &worker, Connection &connection, uint32_t events) {
+    using enum Connection::State;
+    if ((events & (EPOLLERR | EPOLLHUP)) != 0) return Next::close;
+    if (events == 0 && connection.state == delayed) {
+        if (worker.drain_ticks != 0 && !connection.late.has_rest && !connection.late.must_watch)
+            connection.exchange.manner.persistence = Persistence::close;  // it is the last request
+        return answer_late(worker, connection);
+    }
+    if (events == 0 && connection.state == pausing) return produce(worker, connection, true);
+    if (events == 0 && connection.state == resetting) {
+        if (unacknowledged(worker.socket_of(connection)) == 0) return reset(worker, connection);
+        set_timer(worker, connection, reset_pause_ms);
+        return Next::wait;
+    }
+    // An end of the peer's stream is reported each time that the socket is watched anew.
+    connection.late.must_watch = true;
+    const bool is_writable = connection.state == producing && (events & EPOLLOUT) != 0;
+    return is_writable ? produce(worker, connection, false) : Next::wait;
+}
+
+// Sends answers, `size` bytes of the output buffer, if the input does not simply go on after them. `rest` is the input
+// that is not answered yet.
+COLD Next settle(Worker &worker, Connection &connection, Cursor rest, size_t size, Progress progress) {
+    if (progress == Progress::to_late) return begin_late_answer(worker, connection, rest);
+    if (progress == Progress::to_last) return send_last(worker, connection, size);
+    if (size != 0) {
+        const bool is_end = progress == Progress::to_end;
+        enter(worker, connection, Connection::State::idle);
+        const long sent = send(worker.socket_of(connection), worker.output, size, is_end ? MSG_MORE : 0);
+        const Next next = settle_output(worker, connection, rest, sent, size,
+                                        is_end ? Connection::State::sending_last : Connection::State::sending);
+        if (next != Next::receive) return next;
+        if (is_end) {
+            (void)shutdown(worker.socket_of(connection), SHUT_WR);  // sends the end in the answer's segment
+            return Next::close;
+        }
+    }
+    return await_rest(worker, connection, rest);
 }
 
 // The socket takes output again. Once all that was held up is sent, the input that waited for it is to be answered.
 Arrival resume(Worker &worker, Connection &connection) {
     Block &block = worker.block_of(connection);
     while (const size_t left = block.output_end - block.output_begin) {
-        const long sent = send(worker.socket_of(connection), block.output + block.output_begin, left);
+        const int flags = connection.state == Connection::State::sending_last ? MSG_MORE : 0;
+        const long sent = send(worker.socket_of(connection), block.output + block.output_begin, left, flags);
         if (sent == -EINTR) continue;
         if (sent < 0) return without_input(sent == -EAGAIN ? Next::wait : Next::close);
         worker.context.counters.add(Counter::bytes_out, size_t(sent));
@@ -2449,28 +3282,42 @@ Arrival receive_head(Worker &worker, Connection &connection, uint32_t events) {
 // One thread's life: wait, accept, receive, answer, send, and once a second look at the clock. The clock stands still
 // while there are no connections, so an idle server does not wake up.
 
+// What is answered before a request's content: 100 (Continue) to a client that waits for it, and all of the answer if
+// the route does without the content. An error that the head determines comes at once, not after content that nobody
+// needs. So the connection cannot go on (RFC 9110 section 10.1.1). Returns that error, or ok.
+[[nodiscard]] COLD Status answer_early(Exchange &exchange, const Head &head, Answer &answer, bool awaits_content) {
+    const Status status = exchange.manner.status;
+    if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0)) {
+        if (status != Status::ok && status != Status::options) return status;
+        if (awaits_content) answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n"_b);
+    }
+    if (status == Status::ok && exchange.manner.is_other && ask_route<&RouteFunctions::answers_at_once>(exchange)) {
+        answer_rare(exchange, answer);
+        exchange.manner.status = Status::answered;
+    }
+    return Status::ok;
+}
+
 // Takes one request, or what has arrived of it. A head is taken whole or not at all, content as far as it has arrived.
-INLINE Taken take_request(Connection &connection, Cursor input, Answer &answer) {
+INLINE Taken take_request(AnswerContext &context, Connection &connection, Cursor input, Answer &answer) {
     Exchange &exchange = connection.exchange;
+    const char *const begin = input.at;
     if (connection.content.is_between_requests()) [[likely]] {
         Head head;
         const Taken taken = take_head(input, head);
         if (taken.parse != Parse::complete) [[unlikely]] {
             const bool is_head = head.method == Method::head;  // a refusal of HEAD has no content either
-            exchange.manner = Exchange::Manner{Status::ok, Persistence::keep, is_head};
+            exchange.manner = Exchange::Manner{Status::ok, Persistence::keep, is_head, false};
             return taken;
         }
-        begin_exchange(exchange, head);
+        begin_exchange(exchange, head, begin, taken.at, context);
         if (head.framing == Framing::no_content) [[likely]]
             return taken;
         input.at = taken.at;
         connection.content = begin_content(head);
-        if (head.says(Head::expects_continue) && !head.says(Head::is_http_1_0)) [[unlikely]] {
-            // An error that the head determines comes at once, not after content that nobody needs. So the connection
-            // cannot go on (RFC 9110 section 10.1.1).
-            const Status status = exchange.manner.status;
-            if (status != Status::ok && status != Status::options) return judged(input.at, status);
-            if (input.left() == 0) answer.at = put(answer.at, "HTTP/1.1 100 Continue\r\n\r\n"_b);
+        if (head.says(Head::expects_continue) || exchange.manner.is_other) [[unlikely]] {
+            const Status status = answer_early(exchange, head, answer, input.left() == 0);
+            if (status != Status::ok) return judged(input.at, status);
         }
     }
     return take_content(input, connection.content, [&](Bytes piece) { take_piece(exchange, piece); });
@@ -2482,10 +3329,28 @@ struct Answered {
     Progress progress;
 };
 
+// While the server drains, a request after which nothing has arrived is the connection's last one, unless it is answered
+// already.
+COLD void end_if_last(const Worker &worker, Connection &connection) {
+    Exchange::Manner &manner = connection.exchange.manner;
+    if (manner.status != Status::answered && peek(worker.socket_of(connection)) <= 0)
+        manner.persistence = Persistence::close;
+}
+
+// A late or long answer begins with no output before it. If there is some, the request is taken again when that is
+// sent. It came whole with this input: otherwise the output would have been sent before it.
+COLD Answered begin_alone(Worker &worker, const Answer &answer, const char *begin, const char *end) {
+    if (answer.at == worker.output) return {end, Progress::to_late};
+    worker.context.random = worker.context.random_before;
+    return {begin, Progress::all};
+}
+
 // Takes one request after the other and composes the answers.
 INLINE Answered answer_requests(Worker &worker, Connection &connection, Cursor input, bool is_drained, Answer &answer) {
-    do {
-        const Taken taken = take_request(connection, input, answer);
+    size_t size_before = 0;
+    for (;;) {
+        const char *const begin = input.at;
+        const Taken taken = take_request(worker.context, connection, input, answer);
         input.at = taken.at;
         if (taken.parse != Parse::complete) [[unlikely]] {
             if (taken.parse == Parse::empty_line && input.left() != 0) continue;
@@ -2493,15 +3358,26 @@ INLINE Answered answer_requests(Worker &worker, Connection &connection, Cursor i
             refuse_request(connection, answer, taken.status);
             return {input.at, Progress::to_last};
         }
-        if (worker.drain_ticks != 0 && input.left() == 0 && peek(worker.socket_of(connection)) <= 0) [[unlikely]]
-            connection.exchange.manner.persistence = Persistence::close;  // it is the last request
+        if (worker.drain_ticks != 0 && input.left() == 0) [[unlikely]]
+            end_if_last(worker, connection);
+        if (!connection.exchange.is_plain() && connection.exchange.manner.is_other && is_late(connection.exchange))
+            [[unlikely]]
+            return begin_alone(worker, answer, begin, input.at);
         worker.context.counters.add(Counter::requests);
         if (!answer_exchange(connection.exchange, answer)) {
-            const bool is_end = input.left() == 0 && is_drained && worker.drain_ticks == 0;
+            const bool has_output = answer.at != worker.output;
+            const bool is_end = has_output && input.left() == 0 && is_drained && worker.drain_ticks == 0;
             return {input.at, is_end ? Progress::to_end : Progress::to_last};
         }
-    } while (input.left() != 0 && answer.at <= worker.output + output_size);
-    return {input.at, Progress::all};
+        if (input.left() == 0 || answer.at > worker.output + output_size) return {input.at, Progress::all};
+        // Requests of a pipeline are often of one size. If this one is as long as the last, the next one is known to begin
+        // there before this one's scans are over: a predicted branch takes the place of a dependency.
+        const char *guess = begin + size_before;
+        asm("" : "+r"(guess));  // otherwise the compiler takes `input.at`, which is equal
+        if (guess != input.at) [[unlikely]]
+            size_before = size_t(input.at - begin);
+        else input.at = guess;
+    }
 }
 
 // Answers all complete requests in the input buffer.
@@ -2514,14 +3390,15 @@ INLINE Next serve(Worker &worker, Connection &connection, int socket, const Arri
         const Answered answered = answer_requests(worker, connection, input, arrival.is_drained, answer);
         input.at = answered.at;
         const size_t size = size_t(answer.at - worker.output);
-        long sent = 0;
-        if (size != 0) [[likely]] {
-            connection.state = Connection::State::idle;
-            connection.deadline = uint8_t(worker.now + ticks_of(Connection::State::idle));
-            sent = send(socket, worker.output, size);
+        if (answered.progress != Progress::all) [[unlikely]] {
+            next = settle(worker, connection, input, size, answered.progress);
+            break;
         }
-        if (sent != long(size) || answered.progress != Progress::all) [[unlikely]] {
-            next = settle(worker, connection, input, sent, size, answered.progress);
+        connection.state = Connection::State::idle;
+        connection.deadline = uint8_t(worker.now + ticks_of(Connection::State::idle));
+        const long sent = send(socket, worker.output, size);
+        if (sent != long(size)) [[unlikely]] {
+            next = settle_output(worker, connection, input, sent, size, Connection::State::sending);
             break;
         }
         worker.context.counters.add(Counter::bytes_out, size);
@@ -2559,6 +3436,7 @@ constexpr int8_t looked_again = -64;
 // Ends an overdue connection. If input has arrived that no event has reported, the connection gets a new event and
 // one more tick. By then the input must have been answered, or have begun a request, which has another deadline.
 Next end_overdue(Worker &worker, Connection &connection) {
+    if (connection.state == Connection::State::producing && has_progressed(worker, connection)) return Next::wait;
     const bool was_looked_at = int8_t(connection.deadline - worker.now) <= looked_again / 2;
     const bool awaits_input = connection.receives() || connection.state == Connection::State::receiving_head;
     if (!awaits_input || was_looked_at || peek(worker.socket_of(connection)) == -EAGAIN)
@@ -2571,13 +3449,14 @@ Next end_overdue(Worker &worker, Connection &connection) {
 // the table. If not, the next call goes on at `overdue_at`.
 [[nodiscard]] bool end_all_overdue(Worker &worker) {
     size_t turns = 0;
-    for (size_t socket = worker.overdue_at; socket < group_count * group_size; socket++) {
+    for (size_t socket = worker.overdue_at; socket < connection_slots; socket++) {
         if (worker.group_sizes[socket / group_size] == 0) {
             socket |= group_size - 1;  // the last one of the group, whose page stays untouched
             continue;
         }
         Connection &connection = worker.connections[socket];
-        if (connection.state == Connection::State::closed || !is_overdue(worker, connection)) continue;
+        if (connection.state == Connection::State::closed || connection.has_delay() || !is_overdue(worker, connection))
+            continue;
         if (turns++ == end_turns) {
             worker.overdue_at = uint32_t(socket);
             return false;
@@ -2608,7 +3487,7 @@ inline bool accept_connections(Worker &worker) {
             if (socket > -64 || socket == -ENOBUFS) pause_accepting(worker);
             return false;
         }
-        const bool fits = size_t(socket) < group_count * group_size;
+        const bool fits = size_t(socket) < connection_slots;
         if (!fits || epoll_ctl(worker.epoll, EPOLL_CTL_ADD, socket, receiving_events) != 0) [[unlikely]] {
             (void)close(socket);  // frees the descriptor whatever it returns
             continue;
@@ -2685,6 +3564,8 @@ COLD Arrival handle_rare_event(Worker &worker, Connection &connection, int descr
         return receive_head(worker, connection, events);
     } else if (connection.state == lingering) {
         return without_input(linger(worker, connection));
+    } else if (connection.is_late()) {
+        return without_input(go_on_late(worker, connection, events));
     } else if (connection.sends()) {
         return resume(worker, connection);
     }  // otherwise it was closed by an event that came at the same time
@@ -2697,7 +3578,9 @@ COLD Arrival handle_rare_event(Worker &worker, Connection &connection, int descr
     for (;;) {
         const epoll_event *event = worker.events;
         // An error can only be EINTR. Then there are no events.
-        for (long left = epoll_wait(worker.epoll, worker.events, events_per_wait); --left >= 0; event++) {
+        long left = worker.timer_count == 0 ? epoll_wait(worker.epoll, worker.events, events_per_wait)
+                                            : wait_with_timers(worker);
+        for (; --left >= 0; event++) {
             const int descriptor = int(event->data);
             if (descriptor == worker.listener) {
                 (void)accept_connections(worker);
@@ -2722,8 +3605,9 @@ COLD Arrival handle_rare_event(Worker &worker, Connection &connection, int descr
 
 constexpr char help_text[] = "mote " MOTE_VERSION "\n"
                              "-a, --address A   IPv4, IPv6 or unix:PATH (default: any IP)\n"
-                             "-p, --port N      TCP port, 0: any (default: 8080)\n"
+                             "-p, --port N      TCP port, 0: any (default: $PORT, or 8080)\n"
                              "-t, --threads N   workers (default: one per CPU)\n"
+                             "-A, --answer Q    answer other paths as this query says (default: 404)\n"
                              "    --user UID    user to become (default for root: 65534)\n"
                              "    --reuse-port  share the port\n"
                              "    --pin         pin each worker to a CPU\n"
@@ -2739,10 +3623,10 @@ void write_line(const char *line, const char *end) {
 
 // Prints `form` to standard error, filled in by compose().
 constexpr size_t form_limit = 100;
-void print(const char *form, Word a = 0, Word b = 0, Word c = 0) {
-    char line[form_limit + 3 * text_limit];
+void print(const char *form, Word a = 0, Word b = 0, Word c = 0, Word d = 0) {
+    char line[form_limit + 4 * text_limit];
     static_assert(sizeof line <= PIPE_BUF);
-    write_line(line, compose(line, form, a, b, c));
+    write_line(line, compose(line, form, a, b, c, d));
 }
 
 // The kernel's reasons that a start can meet, in the C library's words. For others the number has to do.
@@ -2786,8 +3670,20 @@ long must(const char *what, long result) {
     return result;
 }
 
-[[noreturn]] void end_on_bad_argument(const char *problem, const char *argument) {
-    print("mote: $$ (see --help)\n", problem, argument);
+// The value of a variable of the environment, whose name is given with its "=", or nullptr.
+[[nodiscard]] const char *find_variable(const char *const *environment, const char *name) {
+    for (; *environment != nullptr; environment++) {
+        const char *at = *environment;
+        size_t size = 0;
+        while (name[size] != '\0' && name[size] == at[size]) size++;
+        if (name[size] == '\0') return at + size;
+    }
+    return nullptr;
+}
+
+// Prints a line, filled in by compose(), and ends the program.
+[[noreturn]] void end_on_bad_argument(const char *form, Word a, Word b = 0, Word c = 0, Word d = 0) {
+    print(form, a, b, c, d);
     exit_group(2);
 }
 
@@ -2795,49 +3691,75 @@ struct Options {
     const char *address = nullptr;
     uint16_t port = default_port;
     size_t threads = 0;  // 0: one per CPU
+    Bytes answer{};      // how other paths are answered
     uint32_t user = 0;   // 0: none was given
     bool reuses_port = false, pins = false, has_sandbox = true;
 };
 
-// The number that is the whole argument and in range. Otherwise the program ends.
-[[nodiscard]] uint64_t take_number(const char *argument, uint64_t smallest, uint64_t largest) {
-    const Digits digits = take_digits(argument, 10);
-    if (digits.end == argument || *digits.end != '\0' || digits.number < smallest || digits.number > largest)
-        end_on_bad_argument("not a number in range: ", argument);
+// The number that is all of `text`, the value of this option, and in range. Otherwise the program ends.
+[[nodiscard]] uint64_t take_number(const char *name, const char *text, uint64_t smallest, uint64_t largest) {
+    const Digits digits = take_digits(text, 10);
+    if (digits.end == text || *digits.end != '\0' || digits.number < smallest || digits.number > largest)
+        end_on_bad_argument("mote: $: $ is not a number from # to # (see --help)\n", name, text, smallest, largest);
     return digits.number;
 }
 
-[[nodiscard]] Options take_options(const char *const *arguments) {
+// The value of the option with this name, if that is what the next argument is: "--port 80", "--port=80", "-p 80" or
+// "-p80". Then it is taken. Otherwise nullptr.
+[[nodiscard]] const char *take_option(const char *const *&arguments, const char *letter, const char *name) {
+    const char *const argument = *arguments;
+    if (is_word(argument, name, '=')) return arguments++, argument + bytes_of(name).size + 1;
+    const bool has_letter = *letter != '\0' && argument[0] == '-' && argument[1] == *letter;
+    if (has_letter && argument[2] != '\0') return arguments++, argument + 2;
+    if (!has_letter && !is_word(argument, name, '\0')) return nullptr;
+    if (arguments[1] == nullptr) end_on_bad_argument("mote: $: no value (see --help)\n", argument);
+    arguments += 2;
+    return arguments[-1];
+}
+
+// Whether the next argument is this one. Then it is taken.
+[[nodiscard]] bool take_flag(const char *const *&arguments, const char *letter, const char *name) {
+    const char *const argument = *arguments;
+    const bool has_letter = *letter != '\0' && argument[0] == '-' && argument[1] == *letter && argument[2] == '\0';
+    if (!has_letter && !is_word(argument, name, '\0')) return false;
+    arguments++;
+    return true;
+}
+
+[[nodiscard]] Options take_options(const char *const *arguments, const char *const *environment) {
     Options options;
-    for (; *arguments != nullptr; arguments++) {
-        const char *const argument = *arguments;
-        const auto is = [argument](const char *name) { return is_word(argument, name, '\0'); };
-        const auto take_value = [&] {
-            if (*++arguments == nullptr) end_on_bad_argument("no value: ", argument);
-            return *arguments;
-        };
-        if (is("-a") || is("--address")) {
-            options.address = take_value();
-        } else if (is("-p") || is("--port")) {
-            options.port = uint16_t(take_number(take_value(), 0, UINT16_MAX));
-        } else if (is("-t") || is("--threads")) {
-            options.threads = take_number(take_value(), 1, worker_limit);
-        } else if (is("--user")) {
-            options.user = uint32_t(take_number(take_value(), 1, UINT32_MAX - 1));
-        } else if (is("--reuse-port")) {
+    if (const char *const port = find_variable(environment, "PORT="))
+        options.port = uint16_t(take_number("PORT", port, 0, UINT16_MAX));
+    while (*arguments != nullptr) {
+        if (const char *const address = take_option(arguments, "a", "--address")) {
+            options.address = address;
+        } else if (const char *const port = take_option(arguments, "p", "--port")) {
+            options.port = uint16_t(take_number("--port", port, 0, UINT16_MAX));
+        } else if (const char *const threads = take_option(arguments, "t", "--threads")) {
+            options.threads = take_number("--threads", threads, 1, worker_limit);
+        } else if (const char *const user = take_option(arguments, "", "--user")) {
+            options.user = uint32_t(take_number("--user", user, 1, UINT32_MAX - 1));
+        } else if (const char *const query = take_option(arguments, "A", "--answer")) {
+            options.answer = bytes_of(query);
+            Description description;
+            Random random{1};
+            const Described described = take_description(options.answer, description, random);
+            if (described.name == '\0' || described.is_malformed)
+                end_on_bad_argument("mote: --answer: $ is not like s=4k&t=100 (see --help)\n", query);
+        } else if (take_flag(arguments, "", "--reuse-port")) {
             options.reuses_port = true;
-        } else if (is("--pin")) {
+        } else if (take_flag(arguments, "", "--pin")) {
             options.pins = true;
-        } else if (is("--no-sandbox")) {
+        } else if (take_flag(arguments, "", "--no-sandbox")) {
             options.has_sandbox = false;
-        } else if (is("-h") || is("--help")) {
+        } else if (take_flag(arguments, "h", "--help")) {
             (void)write(1, help_text, sizeof help_text - 1);
             exit_group(0);
-        } else if (is("-V") || is("--version")) {
+        } else if (take_flag(arguments, "V", "--version")) {
             (void)write(1, help_text, sizeof "mote " MOTE_VERSION "\n" - 1);
             exit_group(0);
         } else {
-            end_on_bad_argument("unknown argument: ", argument);
+            end_on_bad_argument("mote: unknown argument: $ (see --help)\n", *arguments);
         }
     }
     return options;
@@ -2918,19 +3840,10 @@ void take_address(const char *text, Endpoint &endpoint) {
         put_text(at.local.path, scheme.at);
     } else if (!take_ipv6(text, at.inet.ipv6)) {
         at.inet.family = AF_INET;
-        if (!take_ipv4(text, at.inet.ipv4)) end_on_bad_argument("not an address: ", text);
+        if (!take_ipv4(text, at.inet.ipv4))
+            end_on_bad_argument("mote: --address: $ is not an address like 127.0.0.1, ::1 or unix:PATH (see --help)\n",
+                                text);
     }
-}
-
-// The value of a variable of the environment, whose name is given with its "=", or nullptr.
-[[nodiscard]] const char *find_variable(const char *const *environment, const char *name) {
-    for (; *environment != nullptr; environment++) {
-        const char *at = *environment;
-        size_t size = 0;
-        while (name[size] != '\0' && name[size] == at[size]) size++;
-        if (name[size] == '\0') return at + size;
-    }
-    return nullptr;
 }
 
 // Whether a service manager has passed a listener to this process, as descriptor 3 (sd_listen_fds(3)). More than one,
@@ -2987,7 +3900,7 @@ void set_options_of_connections(long listener) {
     return listener;
 }
 
-constexpr size_t endpoint_limit = text_limit + sizeof " port " + digits_limit;  // of its name
+constexpr size_t endpoint_limit = text_limit + sizeof "http://[]:/" + digits_limit;  // of its name
 
 // Makes the listeners of all workers, and writes to `name` where they listen. With a shared listener, each worker
 // gets a duplicate.
@@ -3003,8 +3916,11 @@ void make_listeners(Worker *worker, const Worker *end, Endpoint &endpoint, bool 
         if (listener >= 0)
             must("getsockname",
                  trap(Sys::getsockname, listener, address(&endpoint.at), address(&size)));  // which port it is
-        const bool is_local = endpoint.at.local.family == AF_UNIX;
-        *compose(name, is_local ? "$" : "$ port #", endpoint.text, __builtin_bswap16(endpoint.at.inet.port)) = '\0';
+        const uint16_t family = endpoint.at.local.family;
+        const char *form = family == AF_INET6 ? "http://[$]:#/" : "http://$:#/";
+        if (family == AF_UNIX) form = "$";
+        else if (endpoint.is_inherited) form = "$ (port #)";
+        *compose(name, form, endpoint.text, __builtin_bswap16(endpoint.at.inet.port)) = '\0';
         if (listener < 0) {
             char what[sizeof "bind to " + endpoint_limit];
             *compose(what, "bind to $", name) = '\0';
@@ -3039,6 +3955,17 @@ void make_listeners(Worker *worker, const Worker *end, Endpoint &endpoint, bool 
         worker->fresh_stash = 1;
     }
     return workers;
+}
+
+// A file in memory, that nobody else has.
+[[nodiscard]] int make_run() {
+    const int file = int(must("memfd_create", trap(Sys::memfd_create, address(""), 0)));
+    must("ftruncate", trap(Sys::ftruncate, file, run_size));
+    return file;
+}
+[[nodiscard]] char *map_run(int file) {
+    return reinterpret_cast<char *>(
+        must("mmap", trap(Sys::mmap, 0, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, file)));
 }
 
 // Becomes `user`, with the group of the same number and no other group. Unless `must_succeed`, a refusal only prints
@@ -3079,9 +4006,9 @@ void give_up_privileges(const Options &options) {
 
 // Every system call that a thread makes once the server has started.
 constexpr Sys steady_calls[] = {
-    Sys::recvfrom, Sys::sendto,        Sys::epoll_pwait,     Sys::accept4,  Sys::epoll_ctl,
-    Sys::close,    Sys::clock_gettime, Sys::timerfd_settime, Sys::shutdown, Sys::setsockopt,
-    Sys::write,    Sys::exit_group,    Sys::rt_sigtimedwait, Sys::ppoll,
+    Sys::recvfrom,        Sys::sendto,          Sys::epoll_pwait,  Sys::accept4,    Sys::epoll_ctl, Sys::close,
+    Sys::clock_gettime,   Sys::timerfd_settime, Sys::shutdown,     Sys::setsockopt, Sys::write,     Sys::exit_group,
+    Sys::rt_sigtimedwait, Sys::ppoll,           Sys::epoll_pwait2, Sys::sendfile,   Sys::ioctl,
 };
 constexpr size_t steady_call_count = sizeof steady_calls / sizeof *steady_calls;
 
@@ -3134,6 +4061,10 @@ void watch(const Worker &worker, int descriptor, uint32_t events) {
 // Makes what a worker needs and starts its thread, whose id it returns. Without CLONE_FILES the thread gets a copy of
 // the descriptor table. Here its descriptors are closed again, so that no later worker inherits them.
 long start_worker(Worker &worker) {
+    worker.context.exchanges = reinterpret_cast<const char *>(worker.connections);
+    worker.context.long_answers = worker.long_answers;
+    (void)trap(Sys::getrandom, address(&worker.context.random), sizeof worker.context.random, GRND_NONBLOCK);
+    worker.context.random.state |= 1;  // not 0, even without numbers from the kernel
     worker.epoll = int(must("epoll_create1", trap(Sys::epoll_create1)));
     worker.timer = make_timer();
     worker.is_accepting = true;
@@ -3169,6 +4100,8 @@ void start_workers(Worker *worker, const Worker *end, Process &process, const cp
     size_t cpu = 0;
     for (; worker != end; worker++) {
         worker->process = &process;
+        worker->context.run = process.run_memory;
+        worker->context.default_query = process.default_query;
         const long thread = start_worker(*worker);
         if (cpus == nullptr) continue;
         while ((cpus->bits[cpu / 64] >> cpu % 64 & 1) == 0) cpu = (cpu + 1) % (8 * sizeof *cpus);
@@ -3179,17 +4112,33 @@ void start_workers(Worker *worker, const Worker *end, Process &process, const cp
     }
 }
 
-// Prints what each worker has counted, one line each.
+// Prints a line of counts. The form takes three numbers: a worker's or how many there are, and what follows from there.
+void print_counts(const char *form, size_t number, uint64_t open, uint64_t delayed, const Counters &counters) {
+    char line[64 + 3 * digits_limit + sizeof counter_names + counter_count * (digits_limit + sizeof " ,")];
+    static_assert(sizeof line <= PIPE_BUF);
+    char *at = compose(line, form, number, open, delayed);
+    for (size_t i = 0; i < counter_count; i++)
+        at = compose(at, ", # $", counters[Counter(i)], text_of(counter_names, i));
+    *at++ = '\n';
+    write_line(line, at);
+}
+
+// Prints what each worker has counted, and the sums.
 void print_statistics(const Worker *worker, const Worker *end) {
+    Counters sums{};
+    uint64_t all_open = 0, all_delayed = 0;
+    const Worker *const first = worker;
     for (; worker != end; worker++) {
-        char line[64 + sizeof counter_names + counter_count * (digits_limit + sizeof " ,")];
-        static_assert(sizeof line <= PIPE_BUF);
-        char *at = compose(line, "mote: # open", __atomic_load_n(&worker->open_connections, __ATOMIC_RELAXED));
-        for (size_t i = 0; i < counter_count; i++)
-            at = compose(at, ", # $", worker->context.counters[Counter(i)], text_of(counter_names, i));
-        *at++ = '\n';
-        write_line(line, at);
+        const uint32_t open = __atomic_load_n(&worker->open_connections, __ATOMIC_RELAXED);
+        const uint32_t delayed = __atomic_load_n(&worker->timer_count, __ATOMIC_RELAXED);
+        print_counts("mote: worker #: # open, # delayed", size_t(worker - first) + 1, open, delayed,
+                     worker->context.counters);
+        all_open += open;
+        all_delayed += delayed;
+        for (size_t i = 0; i < counter_count; i++) sums.add(Counter(i), worker->context.counters[Counter(i)]);
     }
+    if (end - first > 1)
+        print_counts("mote: all # workers: # open, # delayed", size_t(end - first), all_open, all_delayed, sums);
 }
 
 // The signals that end the server.
@@ -3197,11 +4146,6 @@ void print_statistics(const Worker *worker, const Worker *end) {
     constexpr sigset always = 1u << (SIGINT - 1) | 1u << (SIGTERM - 1);
     return is_ignored(SIGHUP) ? always
                               : always | 1u << (SIGHUP - 1);  // if it were blocked, it would no longer be ignored
-}
-
-[[nodiscard]] int64_t monotonic_ns() {
-    const timespec now = clock_gettime(CLOCK_MONOTONIC);
-    return now.tv_sec * 1'000'000'000 + now.tv_nsec;
 }
 
 // Waits until a signal tells the server to end. SIGUSR1 prints statistics.
@@ -3229,8 +4173,9 @@ void wait_for_order(sigset end_signals, const Worker *workers, const Worker *end
 // NULL.
 [[noreturn, gnu::used]] void start(const char *const *stack) asm("start");
 void start(const char *const *stack) {
-    const Options options = take_options(stack + 2);
-    Endpoint endpoint = find_endpoint(options, stack + *reinterpret_cast<const long *>(stack) + 2);
+    const char *const *const environment = stack + *reinterpret_cast<const long *>(stack) + 2;
+    const Options options = take_options(stack + 2, environment);
+    Endpoint endpoint = find_endpoint(options, environment);
     (void)close_from(endpoint.is_inherited ? 4 : 3);  // inherited by accident; before Linux 5.9 they just stay open
     (void)umask(0);                                   // whoever may open the folder of a Unix socket may connect
     raise_descriptor_limit();
@@ -3249,11 +4194,23 @@ void start(const char *const *stack) {
     char name[endpoint_limit];
     make_listeners(workers, end, endpoint, options.reuses_port, name);
     const int room = endpoint.is_shared() ? make_timer() : -1;
-    Process process{stop, room, end[-1].listener, uint32_t(count), options.has_sandbox, endpoint.is_inherited};
+    const int run_file = make_run();
+    Process process{stop,
+                    room,
+                    end[-1].listener,
+                    uint32_t(count),
+                    options.has_sandbox,
+                    endpoint.is_inherited,
+                    run_file,
+                    map_run(run_file),
+                    options.answer};
+    (void)prctl(PR_SET_TIMERSLACK, 1);  // threads inherit it; the default lets timers be 50 us late
     give_up_privileges(options);
     start_workers(workers, end, process, options.pins ? &allowed : nullptr);
 
-    print("mote " MOTE_VERSION " listening on $ with # worker$\n", name, count, count == 1 ? "" : "s");
+    const char *const form = options.has_sandbox ? "mote " MOTE_VERSION ": $ (# worker$, user #, sandboxed)\n"
+                                                 : "mote " MOTE_VERSION ": $ (# worker$, user #, no sandbox)\n";
+    print(form, name, count, count == 1 ? "" : "s", geteuid());
     if (options.has_sandbox)
         if (const long result = filter_calls(); result < 0)
             print_failure("mote: system calls not filtered: $: $ (errno #)\n", "seccomp", result);

@@ -10,7 +10,7 @@ teardown() { stop_server; }
 
 @test "the entry has four files, builds from its Dockerfile, and passes the arena's validation" {
   run -0 "$root/test/arena.sh" "$BATS_TEST_TMPDIR/arena"
-  [[ $output == *$'\nok 8 '* && $output != *$'\nnot ok '* ]] || fail "$output"
+  [[ $output == *$'\nok 12 '* && $output != *$'\nnot ok '* ]] || fail "$output"
   cd "$BATS_TEST_TMPDIR/arena"
   run -0 find . -type f -printf '%m %p\n'
   [[ $(sort <<<"$output" | xargs) == '644 ./frameworks/mote/Dockerfile 644 ./frameworks/mote/build.sh '\
@@ -51,7 +51,9 @@ entry_of() {
 s/bookworm-slim/stable-slim/|Dockerfile|the base image debian:stable-slim has no version
 s/debian:bookworm-slim/debian/|Dockerfile|the base image debian has no version
 s/^COPY server.cpp/COPY server.cc/|Dockerfile|the Dockerfile copies server.cc, which is not in the folder
-s/"limited-conn"/"json"/|meta.json|this is an engine, for baseline, pipelined and limited-conn
+s/"latency-1m"/"latency-2m"/|meta.json|latency-2m is not a profile of this server
+s/"type": "engine"/"type": "tuned"/|meta.json|this is an engine, not tuned
+/"repo"/d|meta.json|meta.json needs a str as repo
 /"language"/d|meta.json|meta.json needs a str as language
 ENTRIES
 }

@@ -47,6 +47,35 @@ teardown() { stop_server; }
   done
 }
 
+@test "an older compiler gets one line" {
+  local compiler=$BATS_TEST_TMPDIR/g++
+  for version in 'g++ 10.2.1' 'clang 12.0.1'; do
+    printf '%s\n' '#!/bin/sh' "case \$1 in --version) echo $version;; *) echo ${version#* };; esac" >"$compiler"
+    chmod +x "$compiler"
+    CXX=$compiler OUTPUT=$BATS_TEST_TMPDIR/built run -1 "$root/build.sh"
+    [[ $output == "build.sh: $compiler ${version#* } is too old: g++ 11, clang++ 13 or newer is needed (or set CXX)" ]] ||
+      fail "$output"
+  done
+}
+
+@test "a build by another compiler, or with other tunables, is not taken for the usual one" {
+  natively 'the script is the same'
+  local folder=$BATS_TEST_TMPDIR/checkout
+  mkdir "$folder"
+  cp "$root/server.cpp" "$root/build.sh" "$folder"
+  "$folder/build.sh" idle_timeout_s=30
+  run -0 "$folder/build.sh" --if-needed
+  [[ $output == 'server: '*' bytes' ]] || fail "$output"
+  run -0 "$folder/build.sh" --if-needed
+  [[ -z $output ]] || fail "$output"
+  # Where it would build anew it says that there is no such compiler.
+  CXX=no-such-compiler run -1 "$folder/build.sh" --if-needed
+  touch "$folder/server.cpp"
+  printf '#!/bin/sh\nexit 7\n' >"$BATS_TEST_TMPDIR/g++"
+  chmod +x "$BATS_TEST_TMPDIR/g++"
+  PATH=$BATS_TEST_TMPDIR:$PATH run -7 "$folder/build.sh" --if-needed
+}
+
 @test "the build is reproducible in any folder" {
   local folder
   for folder in "$BATS_TEST_TMPDIR"/{here,somewhere/else}; do
@@ -90,7 +119,7 @@ teardown() { stop_server; }
   done < <(grep --extended-regexp '^ {0,5}[0-9]+ ' <<<"$output")
   [[ $sum == "$(stat --format=%s "$built/server")" ]] || fail "$sum: $output"
   local function
-  for function in run_worker take_field_line take_request_line answer_status start; do
+  for function in run_worker take_field_line take_request_line answer_rare start; do
     grep --quiet " $function\$" <<<"$output" || fail "$function: $output"
   done
   local hot
@@ -100,9 +129,10 @@ teardown() { stop_server; }
   done
 }
 
-@test "the file has at most 20,480 bytes, or 24,576 with instructions of four bytes" {
+@test "the file has at most 28,672 bytes, or 32,768 with instructions of four bytes" {
+  local bound=$((${#emulator[@]} == 0 ? 28672 : 32768)) # seven and eight pages
   run -0 stat --format=%s "$built/server"
-  ((output <= (${#emulator[@]} == 0 ? 20480 : 24576))) || fail "$output bytes"
+  ((output <= bound)) || fail "$output bytes. The bound is this test's; a file with more routes of yours may need a higher one."
 }
 
 @test "no kind of request takes more instructions or pages than its bound" {
@@ -131,7 +161,7 @@ teardown() { stop_server; }
 @test "build.sh takes other values of tunables, and refuses unknown names and values that do not fit" {
   build_variant default_port=1234
   run -1 "${emulator[@]}" "$server_program" --address 192.0.2.1 # which is nobody's
-  [[ $output == 'mote: bind to 192.0.2.1 port 1234: '* ]] || fail "$output"
+  [[ $output == 'mote: bind to http://192.0.2.1:1234/: '* ]] || fail "$output"
 
   local before row
   before=$(stat --format=%Y "$server_program")
@@ -154,7 +184,7 @@ rss_kib() { awk '/^Rss:/ { print $2 }' "/proc/$server_pid/smaps_rollup"; }
 
 @test "memory is under 150 KiB when idle, and under 1 MiB with 16,000 connections that were served" {
   natively 'most of the memory is that of the emulator'
-  start_server
+  start_server "${visible[@]}"
   exchange 'GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_statuses 200
   (($(rss_kib) < 150)) || fail "idle: $(rss_kib) KiB"

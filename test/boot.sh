@@ -84,7 +84,7 @@ machine=$!
 trap 'kill "$machine" 2>/dev/null || true' EXIT
 
 for _ in {1..60}; do
-  if grep --quiet 'listening on .* port 8080' console; then break; fi
+  if grep --quiet 'http://.*:8080/' console; then break; fi
   sleep 1
 done
 check() {

@@ -9,7 +9,7 @@ usage: cases.py PORT < ROWS          checks them
 A row is a line: STATUS THEN CONTENT BYTES
   STATUS   of every answer, in order, separated by commas; 100 is left out: whether it is sent is a matter of time
   THEN     open: the request behind is answered, too; close: the last answer says Connection: close, nothing follows
-  CONTENT  of the last answer; "-" if it does not matter, '""' if there is none
+  CONTENT  of the last answer; "-" if it does not matter, '""' if there is none, "#9" for nine bytes of the generator's
   BYTES    with Python's escapes, <x*9> for nine times x, and the names of MACROS in braces
 Empty lines and lines that start with "#" are left out.
 
@@ -30,12 +30,19 @@ MACROS = {
     "POST": r"POST /baseline11?a=1 HTTP/1.1\r\nHost: a\r\n",
     "CHUNKED": r"POST /baseline11?a=1 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
     "HIDDEN": r"GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n",  # 35 bytes
+    "TO": r" HTTP/1.1\r\nHost: a",  # follows a target
     "END": r"\r\n\r\n",
 }
 PROBE = b"GET /pipeline HTTP/1.1\r\nHost: probe\r\n\r\n"
 AT_ONCE = 200  # connections
 LIMIT_SECONDS = 30
 BYTE_BY_BYTE_LIMIT = 500
+
+
+def generated(size, begin=0):
+    """So many bytes of the content that the server generates, from offset `begin` on."""
+    period = b".123456789" * 4 + b".12345678\n"
+    return (period * (size // 50 + 2))[begin % 50:begin % 50 + size]
 
 
 def lowered(size, limits):
@@ -55,6 +62,14 @@ def expand(text, limits=None):
     return text.encode("latin-1").decode("unicode_escape").encode("latin-1")
 
 
+def expand_content(text):
+    if text == "-":
+        return None
+    if text == '""':
+        return b""
+    return generated(int(text[1:])) if text.startswith("#") else expand(text.replace("_", " "))
+
+
 def rows(lines, limits=None):
     """(line, statuses, is_open, content or None, bytes) of each row."""
     for line in lines:
@@ -63,8 +78,7 @@ def rows(lines, limits=None):
             continue
         status, then, content, text = line.split(None, 3)
         assert then in ("open", "close"), line
-        content = None if content == "-" else b"" if content == '""' else expand(content.replace("_", " "))
-        yield line, status.split(","), then == "open", content, expand(text, limits)
+        yield line, status.split(","), then == "open", expand_content(content), expand(text, limits)
 
 
 async def exchange(port, pieces, pause):
@@ -110,7 +124,7 @@ def wrong(answer, statuses, is_open, content):
     if (b"\r\nConnection: close" in head) == is_open:
         return "Connection: close is missing" if not is_open else "Connection: close, but the connection stays open"
     if content is not None and found_content != content:
-        return f"expected the content {content!r}, got {found_content!r}"
+        return f"expected the content {content[:200]!r}, got {len(found_content)} bytes: {found_content[:200]!r}"
     return None
 
 

@@ -52,7 +52,7 @@ ROWS
 200 close ok GET /pipeline HTTP/1.0\r\nConnection: close\r\nConnection: keep-alive{END}
 200 close ok GET /pipeline HTTP/1.0\r\nConnection: x{END}
 200 open 21 POST /baseline11?a=1 HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n20
-404 close - GET / HTTP/1.0{END}
+404 close - GET /x HTTP/1.0{END}
 ROWS
 }
 

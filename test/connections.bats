@@ -2,7 +2,7 @@
 # Connections: persistence, pipelining and closing (RFC 9112 section 9), and what they cost in system calls.
 load helper
 setup_file() {
-  start_server --threads 1
+  start_server --threads 1 "${visible[@]}"
   export shared_server_pid=$server_pid
 }
 teardown_file() { stop_server; }
@@ -108,7 +108,7 @@ while answer.count(b"HTTP/1.1 200 OK") < 2:
 PYTHON
 }
 
-@test "a request costs recv and send; a connection costs accept4, epoll_ctl and close" {
+@test "a request costs recv and send; a connection costs accept4, epoll_ctl, shutdown and close" {
   natively 'the emulator makes calls of its own'
   local trace=$BATS_TEST_TMPDIR/trace
   local server_command=(strace --daemonize --follow-forks --output="$trace")
@@ -136,12 +136,13 @@ PYTHON
   [[ $(count sendto) == 1000 ]] || fail "sendto: $(count sendto)"
   [[ $(count accept4) == 10 ]] || fail "accept4: $(count accept4)"
   [[ $(count epoll_ctl) == 10 ]] || fail "epoll_ctl: $(count epoll_ctl)"
+  [[ $(count shutdown) == 10 ]] || fail "shutdown: $(count shutdown)"
   [[ $(count close) == 10 ]] || fail "close: $(count close)"
   # Beside these it only waits, and looks at the clock once a second.
   local others
   others=$(grep --perl-regexp --only-matching '^\d+ +\K\w+(?=\()' "$trace.serving" | sort --unique |
     grep --invert-match --line-regexp -e accept4 -e close -e epoll_ctl -e epoll_pwait -e recvfrom -e sendto \
-      -e rt_sigtimedwait |
+      -e shutdown -e rt_sigtimedwait |
     xargs)
   [[ -z $others || $others == 'clock_gettime timerfd_settime' ]] || fail "other calls: $others"
 }

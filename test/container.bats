@@ -99,10 +99,10 @@ answer_and_end() {
   [[ $("$folder/server" --version) == "$("${server[@]}" --version)" ]]
 }
 
-@test "the image has one layer of less than 24 KiB" {
+@test "the image has one layer of less than 32 KiB" {
   run -0 python3 -c 'import json, sys
 print(*(layer["size"] for layer in json.loads(sys.argv[1])["layers"]))' "$(image_has .Manifest)"
-  [[ $output =~ ^[0-9]+$ ]] && ((output < 24576)) || fail "$output"
+  [[ $output =~ ^[0-9]+$ ]] && ((output < 32768)) || fail "$output"
   echo "# $output bytes" >&3
 }
 

@@ -7,8 +7,8 @@ import sys
 from peers import *
 
 port, pid = map(int, sys.argv[1:])
-nothing = {"open": 0, "accepted": 0, "requests": 0, "bytes in": 0, "bytes out": 0, "4xx": 0, "5xx": 0, "expired": 0,
-           "stalled": 0, "exhausted": 0}
+nothing = {"open": 0, "delayed": 0, "accepted": 0, "requests": 0, "bytes in": 0, "bytes out": 0, "4xx": 0, "5xx": 0,
+           "expired": 0, "stalled": 0, "exhausted": 0}
 sent = received = 0
 
 

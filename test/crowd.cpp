@@ -4,16 +4,19 @@
 //   ./crowd SECONDS [SEED]          # runs with SEED, SEED + 1 and so on
 //
 // fuzz.cpp has one connection whose bytes may be anything. Here the bytes are plain, and the connections meet: they
-// compete for descriptors, blocks and stashes, and their events come in one batch. A run is one worker from its start
-// to its end: either all peers have gone, or the server was told to stop.
+// compete for descriptors, blocks, stashes and timers, and their events come in one batch. A run is one worker from its
+// start to its end: either all peers have gone, or the server was told to stop.
 //
 // Each peer's stream is made together with the answers to it, so nothing here parses requests. What is a finding,
 // besides what the sanitizers find:
-//   - an answer is wrong, missing, too early, or stands behind the last one
+//   - an answer is wrong, missing, too early, or stands behind the last one; it comes before its delay is over, or a
+//     piece of it before its pause is
 //   - a system call that the kernel would refuse, or that reaches outside of its buffer
 //   - a lost wake-up: the worker waits, and input, output or a waiting connection has no event any more
+//   - one connection keeps the worker busy, and nothing goes on
 //   - a connection outlives its time, or is closed before its time without a reason
-//   - blocks, stashes, counters or groups do not agree with the connections
+//   - a wait that goes on when a timer is due, an event that is lost while an answer is late
+//   - blocks, stashes, timers, counters or groups do not agree with the connections
 //   - the head that gives way to another one is not the oldest
 //   - the server does not end after the order to stop
 // The first one ends the program, which prints the seed of the run: `./crowd 1 SEED` repeats it.
@@ -57,12 +60,17 @@ size_t between(size_t least, size_t most) { return least + below(most - least + 
 bool one_in(size_t count) { return below(count) == 0; }
 
 constexpr int64_t never = INT64_MAX, ms = 1'000'000, second = 1000 * ms;
-int64_t now;  // nanoseconds since 1970
+int64_t now;       // nanoseconds since 1970
+int64_t up_since;  // when the system was started; earlier where it was suspended
+
+// Nanoseconds since the system's start.
+int64_t monotonic() { return now - up_since; }
 
 // What has been simulated, over all runs.
 struct Totals {
     unsigned long runs, connections, requests, refusals, late_requests, evictions, expiries, drains, drain_closes;
     unsigned long stalls, without_block, looks, pauses, resets, lingers, refused_entries;
+    unsigned long delays, long_answers, seams, early_answers, asked_resets, last_for_lack, slow_readers, jumps;
 };
 Totals totals;
 
@@ -79,26 +87,68 @@ template <typename... Values> void append(Text &text, const char *form, Values..
     append(text, static_cast<const char *>(line));
 }
 
-struct Request {
+// What is asked of the generator.
+struct Wish {
+    unsigned status = 200;
+    unsigned other_status = 0;  // of a percentage of the requests; 0: none
+    size_t size = 0;            // of the content
+    size_t most = 0;            // of a random size; 0: it is not random
+    size_t piece = 0;
+    uint64_t length;             // that is declared
+    size_t reset_at = SIZE_MAX;  // SIZE_MAX: never
+    bool has_far_reset = false;  // the reset would come after the end of the answer
+    unsigned pause_ms = 0;
+    bool is_cacheable = true, is_chunked = false, has_length = true, is_random = false, has_content = true;
+};
+
+struct Asked {
+    enum class Content : uint8_t { text, number, echo, generated };
+
     size_t begin, end;  // in the stream; one that is never whole ends at `unending`
     size_t head_end;
     const char *status;      // of the answer
     const char *allow;       // or nullptr
     const char *connection;  // the answer's field, or nullptr
-    long long sum;           // the content, where is_sum
-    bool is_sum, is_head, is_refused;
-    bool is_last;  // nothing behind it is answered
+    const char *text;        // the content; nullptr: the status
+    long long number;        // the same, where it is one
+    Content content;
+    bool is_head, is_refused;
+    bool is_old, says_close, says_keep_alive;  // its head
+    bool is_last;                              // nothing behind it is answered
     bool may_continue;
+    unsigned delay_ms;
+    Wish wish;
+    int64_t whole_at, date;  // when it was received, in monotonic time and since 1970
+
+    // How much of the stream has come when it is answered.
+    [[nodiscard]] size_t due_at() const { return content == Content::echo ? head_end : end; }
+    [[nodiscard]] bool is_early() const { return content == Content::echo && head_end != end; }
+    [[nodiscard]] bool is_reset() const { return wish.reset_at != SIZE_MAX; }
+    [[nodiscard]] bool is_long() const {
+        if (content != Content::generated) return false;
+        const bool has_pieces = wish.has_content && wish.piece != 0 && wish.piece < wish.size;
+        return wish.is_chunked || (wish.has_content && wish.size > answer_content_limit) || has_pieces || is_reset() ||
+               wish.has_far_reset;
+    }
+    [[nodiscard]] bool is_late() const { return delay_ms != 0 || is_long(); }
 };
 constexpr size_t unending = SIZE_MAX;
 constexpr char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
 constexpr char late_content[] = "408 Request Timeout\r\n";
 
+// What a send has taken of the answer that a peer waits for.
+struct Sending {
+    size_t begin;      // in the answer
+    int64_t at, date;  // in monotonic time, and since 1970
+    bool is_joined;    // with the answer before it
+    bool has_more;     // MSG_MORE
+};
+
 struct Peer {
     enum class End { stays, closes, resets };
 
     Text stream;
-    std::vector<Request> requests;
+    std::vector<Asked> requests;
     size_t arrived = 0;
     size_t most;               // bytes that it sends at once
     int64_t pause;             // the longest between two of these
@@ -112,8 +162,12 @@ struct Peer {
 
     size_t capacity;  // of the socket's send buffer
     size_t room;      // what is free of that
+    size_t unread = 0;
     int64_t reads_at = never, read_pause;
-    Text output;  // what the server has sent and no answer was found in yet
+    Text output;                    // what the server has sent and no answer was found in yet
+    std::vector<Sending> sendings;  // of that
+    int64_t sent_at = 0;            // the bytes before these, in monotonic time
+    bool is_more_promised = false;
     size_t answered = 0;
     bool has_interim = false;
     bool has_last = false;  // the last answer has come whole
@@ -127,6 +181,7 @@ struct Peer {
     uint32_t watched = 0;
     size_t received = 0, received_before = 0;  // now, and before the last recv
     size_t seen = 0;                           // arrived when epoll_pwait returned last
+    size_t told = 0;                           // arrived when it returned an event of this one last
     size_t looked = 0;                         // arrived when recv looked last
     size_t nothing_behind = unending;          // where peek has last found nothing
     size_t thrown_away = 0;
@@ -147,11 +202,17 @@ struct Peer {
     unsigned long left_step = 0;  // when it left the heads that wait, and whether as the oldest
     bool left_as_oldest = false, left_begun = false;
     bool was_looked_at = false;  // watched anew since
+    unsigned events = 0;         // since anything has gone on
+    int64_t timer_from = -1;     // when the server looked at the clock, after it had set the timer
+    unsigned late_turns = 0;     // waits since the timer is due
 };
 
 // The parts of a request head and what they mean for the answer.
-void put_head(Peer &peer, Request &request, const char *method, const char *target, const char *more) {
+void put_head(Peer &peer, Asked &request, const char *method, const char *target, const char *more) {
     const bool is_old = one_in(16), closes = one_in(peer.is_to_close ? 1 : 24), keeps = one_in(8);
+    request.is_old = is_old;
+    request.says_close = closes;
+    request.says_keep_alive = keeps;
     const size_t padding = one_in(3) ? below(200) : 0;
     Text &text = peer.stream;
     append(text, "%s %s HTTP/1.%d\r\n", method, target, is_old ? 0 : 1);
@@ -168,18 +229,12 @@ void put_head(Peer &peer, Request &request, const char *method, const char *targ
     request.is_last = closes || (is_old && !keeps);
 }
 
-bool is_old(const Peer &peer, const Request &request) {
-    const char *at = peer.stream.data() + request.begin;
-    while (*at != '\r') at++;
-    return at[-1] == '0';
-}
-
-void put_post(Peer &peer, Request &request) {
+void put_post(Peer &peer, Asked &request) {
     const unsigned addend = unsigned(below(100000));
     char target[32], content[4096], more[64];
     snprintf(target, sizeof target, "/baseline11?n=%u", addend);
-    request.is_sum = true;
-    request.sum = addend;
+    request.content = Asked::Content::number;
+    request.number = addend;
     size_t size;
     if (one_in(5)) {
         size = between(1, sizeof content);
@@ -187,7 +242,7 @@ void put_post(Peer &peer, Request &request) {
     } else {
         const unsigned number = unsigned(below(100000000));
         size = size_t(snprintf(content, sizeof content, "%u", number));
-        request.sum += number;
+        request.number += number;
     }
     const bool is_chunked = one_in(2);
     request.may_continue = one_in(8);
@@ -195,11 +250,13 @@ void put_post(Peer &peer, Request &request) {
     if (is_chunked) snprintf(more, sizeof more, "%sTransfer-Encoding: chunked\r\n", expect);
     else snprintf(more, sizeof more, "%sContent-Length: %zu\r\n", expect, size);
     put_head(peer, request, "POST", target, more);
-    if (is_chunked && is_old(peer, request)) {  // HTTP/1.0 has no chunks
+    if (is_chunked && request.is_old) {  // HTTP/1.0 has no chunks
         request.status = "400 Bad Request";
         request.connection = "close";
         request.is_refused = request.is_last = true;
-        request.is_sum = request.may_continue = false;
+        request.content = Asked::Content::text;
+        request.text = nullptr;
+        request.may_continue = false;
         return;
     }
     if (!is_chunked) return append(peer.stream, Bytes{content, size});
@@ -213,11 +270,111 @@ void put_post(Peer &peer, Request &request) {
     append(peer.stream, one_in(6) ? "0\r\nX-Trailer: a\r\n\r\n" : "0\r\n\r\n");
 }
 
-void put_refused(Peer &peer, Request &request) {
+unsigned draw_ms() {
+    return unsigned(one_in(3) ? below(5) : one_in(2) ? below(300) : one_in(8) ? below(40000) : below(4000));
+}
+
+// A head, with content of the request in some cases.
+void put_any(Peer &peer, Asked &request, const char *target) {
+    if (request.is_head || one_in(2)) return put_head(peer, request, request.is_head ? "HEAD" : "GET", target, "");
+    constexpr const char *methods[] = {"POST", "PUT", "PATCH", "DELETE"};
+    const size_t size = below(100);
+    char more[64];
+    snprintf(more, sizeof more, "Content-Length: %zu\r\n", size);
+    put_head(peer, request, methods[below(4)], target, more);
+    peer.stream.insert(peer.stream.end(), size, 'x');
+}
+
+void put_delay(Peer &peer, Asked &request) {
+    char target[32];
+    request.content = Asked::Content::number;
+    request.number = request.delay_ms = draw_ms();
+    snprintf(target, sizeof target, "/delay/%u", request.delay_ms);
+    request.is_head = one_in(8);
+    put_head(peer, request, request.is_head ? "HEAD" : "GET", target, "");
+}
+
+// Draws a wish, and writes it as a query.
+void draw_wish(Asked &request, Text &target) {
+    Wish &wish = request.wish;
+    bool has_any = false;
+    const auto put = [&](const char *form, auto value) {
+        append(target, "%c", has_any ? "&?,;/"[below(5)] : '?');
+        append(target, form, value);
+        has_any = true;
+    };
+    if (one_in(6)) put("z=%d", 1);
+    wish.size = one_in(4) ? 0 : one_in(2) ? below(200) : one_in(2) ? below(3000) : below(12000);
+    const bool is_random_size = wish.size != 0 && wish.size <= answer_content_limit && one_in(4);
+    if (one_in(10)) put("s=%d", 7);  // the last argument of a name counts
+    if (wish.size == 2048) put("s=%s", "2k");
+    else if (is_random_size) wish.most = wish.size, put("s=%zur", wish.size);
+    else put("s=%zu", wish.size);
+    if (one_in(4)) {
+        constexpr unsigned statuses[] = {200, 201, 204, 205, 304, 404, 500, 599};
+        wish.status = statuses[below(8)];
+        put("r=%u", wish.status);
+    } else if (one_in(6)) {
+        wish.other_status = 503;
+        put("r=503:%zu", between(1, 99));
+    }
+    if (one_in(3)) put("t=%u", request.delay_ms = draw_ms());
+    if (one_in(8)) put("c=%d", 0), wish.is_cacheable = false;
+    if (one_in(6)) put("R=%d", 1), wish.is_random = true;
+    if (is_random_size) return;
+    wish.is_chunked = one_in(4);
+    if (wish.is_chunked) put("k=%d", 1);
+    if (wish.size != 0 && one_in(3)) {
+        wish.piece = one_in(3) ? between(1, 20) : between(1, 3000);
+        if (one_in(2)) wish.pause_ms = draw_ms() / 4;
+        const size_t least = wish.size / (wish.pause_ms > 100 ? 3 : wish.pause_ms != 0 ? 12 : 300) + 1;
+        if (wish.piece < least) wish.piece = least;
+        put("p=%zu", wish.piece);
+        if (wish.pause_ms != 0) put("d=%u", wish.pause_ms);
+    }
+}
+
+void put_generated(Peer &peer, Asked &request) {
+    constexpr size_t shortest_head = 94;
+    Text target;
+    Wish &wish = request.wish;
+    append(target, one_in(3) ? "/" : one_in(2) ? "/a.html" : "/some/where");
+    request.content = Asked::Content::generated;
+    request.is_head = one_in(8);
+    draw_wish(request, target);
+    const bool has_content = wish.status != 204 && wish.status != 205 && wish.status != 304;
+    const bool asks_for_end = one_in(24), asks_for_more = one_in(12), has_length = wish.most == 0 && one_in(24);
+    if (asks_for_end) append(target, "&C=1");
+    if (asks_for_more) append(target, "&K=3");
+    wish.length = has_length ? below(3) * below(20000) : wish.status == 205 ? 0 : wish.size;
+    if (has_length) append(target, "&b=%zu", size_t(wish.length));
+    if (one_in(16)) {
+        append(target, "&x=1g");
+        wish.has_far_reset = true;
+    } else if (wish.most == 0 && one_in(12)) {
+        wish.reset_at = one_in(4) ? 0 : below(shortest_head + (has_content && !request.is_head ? wish.size : 0));
+        append(target, "&x=%zu", wish.reset_at);
+    }
+    target.push_back('\0');
+    put_any(peer, request, target.data());
+
+    const bool is_unsized = (wish.is_chunked && request.is_old) || (has_length && wish.length == 0);
+    wish.has_length = !is_unsized && wish.status != 204;
+    wish.is_chunked = wish.is_chunked && has_content && !request.is_old;
+    wish.has_content = has_content;
+    if (wish.status == 204 || wish.status == 205) wish.most = 0;
+    const bool closes = asks_for_end || has_length || is_unsized || (request.says_close && !asks_for_more);
+    const bool keeps = asks_for_more || request.says_keep_alive;
+    request.connection = closes || (request.is_old && !keeps) ? "close" : request.is_old ? "keep-alive" : nullptr;
+    request.is_last = closes || (request.is_old && !keeps) || request.is_reset();
+}
+
+void put_refused(Peer &peer, Asked &request) {
     Text &text = peer.stream;
     request.connection = "close";
     request.is_refused = request.is_last = true;
     request.status = "400 Bad Request";
+    request.text = nullptr;
     switch (below(10)) {
     case 0:
         return append(text, "GET  /pipeline HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -251,7 +408,7 @@ void put_refused(Peer &peer, Request &request) {
 }
 
 void put_request(Peer &peer) {
-    Request request{};
+    Asked request{};
     while (one_in(8)) append(peer.stream, "\r\n");
     request.begin = peer.stream.size();
     request.status = "200 OK";
@@ -259,18 +416,22 @@ void put_request(Peer &peer) {
     char target[64];
     snprintf(target, sizeof target, one_in(3) ? "/baseline11?n=%u" : "/baseline11?a=%u&b=%u", a, b);
     const bool has_both = strchr(target, '&') != nullptr;
-    switch (below(20)) {
+    request.text = "ok";
+    switch (below(30)) {
     case 0:
         request.status = "404 Not Found";
+        request.text = nullptr;
         put_head(peer, request, "GET", "/nothing", "");
         break;
     case 1:
         request.status = "405 Method Not Allowed";
+        request.text = nullptr;
         request.allow = "GET, HEAD, OPTIONS";
         put_head(peer, request, "PUT", "/pipeline", "");
         break;
     case 2:
         request.status = "501 Not Implemented";
+        request.text = nullptr;
         put_head(peer, request, "BREW", "/pipeline", "");
         break;
     case 3:
@@ -288,8 +449,8 @@ void put_request(Peer &peer) {
     case 10:
     case 11:
     case 12:
-        request.is_sum = true;
-        request.sum = a + (has_both ? b : 0);
+        request.content = Asked::Content::number;
+        request.number = a + (has_both ? b : 0);
         put_head(peer, request, "GET", target, "");
         break;
     case 13:
@@ -300,6 +461,28 @@ void put_request(Peer &peer) {
         [[fallthrough]];
     default:
         put_head(peer, request, "GET", "/pipeline", "");
+        break;
+    case 20:
+        request.content = Asked::Content::echo;
+        request.is_head = one_in(8);
+        put_any(peer, request, one_in(2) ? "/echo" : "/echo?s=5");
+        break;
+    case 21:
+        request.status = "400 Bad Request";
+        request.text = "bad value: t\n";
+        put_any(peer, request, "/?s=5&t=3600001");
+        break;
+    case 22:
+    case 23:
+    case 24:
+        put_delay(peer, request);
+        break;
+    case 25:
+    case 26:
+    case 27:
+    case 28:
+    case 29:
+        put_generated(peer, request);
     }
     request.end = peer.stream.size();
     peer.requests.push_back(request);
@@ -307,7 +490,7 @@ void put_request(Peer &peer) {
 
 // Cuts the last request, so that it never comes whole.
 void cut_last(Peer &peer) {
-    Request &request = peer.requests.back();
+    Asked &request = peer.requests.back();
     if (request.is_refused) return;
     peer.stream.resize(between(request.begin + 1, request.end - 1));
     request.end = unending;
@@ -341,7 +524,7 @@ Peer *make_peer() {
     peer.end_at = one_in(8) ? below(peer.stream.size() + 1) : peer.stream.size();
     peer.ends_at_once = one_in(3);
     peer.is_polite = !one_in(3);
-    peer.capacity = one_in(3) ? between(1, 5000) : SIZE_MAX / 4;
+    peer.capacity = !one_in(3) ? SIZE_MAX / 4 : one_in(4) ? between(1, 300) : between(1, 5000);
     peer.room = peer.capacity;
     peer.read_pause = one_in(5) ? never : one_in(4) ? 2 * second : 50 * ms;
     peer.begun_at = now;
@@ -352,22 +535,73 @@ Peer *make_peer() {
 // ---- Answers ---------------------------------------------------------------------------------------------------
 // What a peer has received is compared with what it is to be answered.
 
-// The answer, with NUL in the place of the date.
-Text expected_answer(const Request &request, const char *status, const char *connection) {
+// An answer, with NUL in the place of the date and of random content.
+struct Expected {
+    struct Seam {
+        size_t offset;
+        unsigned pause_ms;
+    };
+
     Text text;
-    char content[64];
-    const bool is_ok = strcmp(status, "200 OK") == 0;
-    if (!is_ok) snprintf(content, sizeof content, "%s\r\n", status);
-    else if (request.is_sum) snprintf(content, sizeof content, "%lld", request.sum);
-    else snprintf(content, sizeof content, "ok");
-    append(text, "HTTP/1.1 %s\r\nServer: mote\r\nContent-Type: text/plain\r\nDate: ", status);
+    std::vector<Seam> seams;  // where a send begins, so long after the one before it
+};
+
+void append_content(Expected &expected, const Wish &wish) {
+    Text &text = expected.text;
+    const size_t piece = wish.piece == 0 || wish.piece > wish.size ? wish.size : wish.piece;
+    for (size_t begin = 0; begin != wish.size;) {
+        const size_t end = wish.size - begin < piece ? wish.size : begin + piece;
+        if (begin != 0 && (!wish.is_chunked || wish.pause_ms != 0))
+            expected.seams.push_back({text.size(), wish.pause_ms});
+        if (wish.is_chunked) append(text, "%zx\r\n", end - begin);
+        for (size_t i = begin; i != end; i++)
+            text.push_back(wish.is_random ? '\0' : i % 50 == 49 ? '\n' : i % 10 == 0 ? '.' : char('0' + i % 10));
+        if (wish.is_chunked) append(text, "\r\n");
+        begin = end;
+    }
+    if (wish.is_chunked) append(text, "0\r\n\r\n");
+}
+
+Expected expected_generated(const Asked &request, unsigned status, const char *connection) {
+    Expected expected;
+    Text &text = expected.text;
+    const Wish &wish = request.wish;
+    append(text, "HTTP/1.1 %u \r\nServer: mote\r\nContent-Type: text/plain\r\nDate: ", status);
     text.insert(text.end(), date_size, '\0');
-    append(text, "\r\nContent-Length: %zu\r\n", strlen(content));
-    if (request.allow != nullptr && status == request.status) append(text, "Allow: %s\r\n", request.allow);
+    append(text, "\r\n");
+    if (!wish.is_cacheable) append(text, "Cache-Control: no-cache\r\n");
+    if (wish.is_chunked) append(text, "Transfer-Encoding: chunked\r\n");
+    else if (wish.has_length) append(text, "Content-Length: %llu\r\n", static_cast<unsigned long long>(wish.length));
     if (connection != nullptr) append(text, "Connection: %s\r\n", connection);
     append(text, "\r\n");
-    if (!request.is_head) append(text, static_cast<const char *>(content));
-    return text;
+    if (!request.is_head && wish.has_content) append_content(expected, wish);
+    if (request.is_reset()) {
+        if (text.size() < wish.reset_at) fail("the crowd asks for a reset behind the end");
+        text.resize(wish.reset_at);
+        while (!expected.seams.empty() && expected.seams.back().offset >= wish.reset_at) expected.seams.pop_back();
+    }
+    return expected;
+}
+
+Expected expected_answer(const Peer &peer, const Asked &request, const char *status, const char *connection) {
+    if (request.content == Asked::Content::generated && status == request.status)
+        return expected_generated(request, request.wish.status, connection);
+    Expected expected;
+    Text &text = expected.text, content;
+    const bool is_own = status == request.status;
+    if (!is_own || request.text == nullptr) append(content, "%s\r\n", status);
+    else if (request.content == Asked::Content::number) append(content, "%lld", request.number);
+    else if (request.content == Asked::Content::echo && request.head_end != unending)
+        append(content, Bytes{peer.stream.data() + request.begin, request.head_end - request.begin});
+    else append(content, request.text);
+    append(text, "HTTP/1.1 %s\r\nServer: mote\r\nContent-Type: text/plain\r\nDate: ", status);
+    text.insert(text.end(), date_size, '\0');
+    append(text, "\r\nContent-Length: %zu\r\n", content.size());
+    if (request.allow != nullptr && is_own) append(text, "Allow: %s\r\n", request.allow);
+    if (connection != nullptr) append(text, "Connection: %s\r\n", connection);
+    append(text, "\r\n");
+    if (!request.is_head) append(text, Bytes{content.data(), content.size()});
+    return expected;
 }
 
 enum class Match { none, part, whole };
@@ -379,8 +613,10 @@ Match match(const Text &output, Bytes expected) {
     return size == expected.size ? Match::whole : Match::part;
 }
 
-void check_date(const Peer &peer, const Text &expected) {
+void check_date(const Peer &peer, int64_t since, const Text &expected) {
     const void *const place = memchr(expected.data(), '\0', expected.size());
+    if (place == nullptr || size_t(expected.data() + expected.size() - static_cast<const char *>(place)) < date_size)
+        return;  // none, or one that is cut by a reset
     const char *const at = peer.output.data() + (static_cast<const char *>(place) - expected.data());
     char date[date_size + 1] = {}, again[date_size + 1];
     memcpy(date, at, date_size);
@@ -389,7 +625,8 @@ void check_date(const Peer &peer, const Text &expected) {
     const int64_t moment = end == nullptr ? 0 : int64_t(timegm(&parts));
     strftime(again, sizeof again, "%a, %d %b %Y %H:%M:%S GMT", &parts);
     if (end == nullptr || *end != '\0' || strcmp(date, again) != 0) fail("a date that is none", peer.descriptor);
-    if (moment > now / second || moment < peer.begun_at / second - 2) fail("a wrong date", peer.descriptor);
+    const int64_t until = peer.sendings.front().date;  // the head does not change while it is sent
+    if (moment > until / second || moment < since / second - 2) fail("a wrong date", peer.descriptor);
 }
 
 bool is_draining;
@@ -397,6 +634,50 @@ uint32_t stash_limit;  // how many there are
 Worker worker;
 Block blocks[block_count];
 Stash stashes[stash_count];
+char run_memory[run_size];
+
+// Whether input that is no empty line had been received behind the request.
+bool has_rest(const Peer &peer, const Asked &request) {
+    if (request.end >= peer.received) return false;
+    const char *at = peer.stream.data() + request.end, *const end = peer.stream.data() + peer.received;
+    while (end - at >= 2 && at[0] == '\r' && at[1] == '\n') at += 2;
+    return at < end;
+}
+
+// Finds the size of the content, where that is random. False if the output does not tell it yet.
+bool find_size(const Peer &peer, Wish &wish) {
+    constexpr char field[] = "Content-Length: ";
+    if (wish.most == 0) return true;
+    Text text = peer.output;
+    text.push_back('\0');
+    const char *const at = strstr(text.data(), field);
+    if (at == nullptr || strchr(at, '\r') == nullptr) return false;
+    const size_t size = strtoull(at + strlen(field), nullptr, 10);
+    if (size <= wish.most) wish.size = wish.length = size;
+    return true;
+}
+
+// When and how the parts of the answer were sent.
+void check_times(const Peer &peer, const Asked &request, const Expected &expected) {
+    const std::vector<Sending> &sendings = peer.sendings;
+    if (request.delay_ms != 0) {
+        totals.delays++;
+        const int64_t from = peer.sent_at > request.whole_at ? peer.sent_at : request.whole_at;
+        if (sendings.front().is_joined) fail("a late answer is sent with the one before it", peer.descriptor);
+        if (sendings.front().at < from + request.delay_ms * ms) fail("an answer comes early", peer.descriptor);
+    }
+    size_t index = 1;
+    for (const Expected::Seam &seam : expected.seams) {
+        while (index < sendings.size() && sendings[index].begin < seam.offset) index++;
+        if (index == sendings.size() || sendings[index].begin != seam.offset)
+            fail("two pieces are sent together", peer.descriptor);
+        const Sending &before = sendings[index - 1];
+        if (before.has_more) fail("a piece is kept for the next one", peer.descriptor);
+        if (sendings[index].at < before.at + seam.pause_ms * ms) fail("a piece comes early", peer.descriptor);
+        totals.seams++;
+    }
+    if (request.is_long()) totals.long_answers++;
+}
 
 // Takes the next answer off the peer's output. False if it has not come whole.
 bool take_answer(Peer &peer) {
@@ -405,9 +686,17 @@ bool take_answer(Peer &peer) {
         const Match result = match(peer.output, {expected.data(), expected.size()});
         is_part |= result == Match::part;
         if (result != Match::whole) return false;
-        if (memchr(expected.data(), '\0', expected.size()) != nullptr) check_date(peer, expected);
+        const bool is_whole = peer.answered < peer.requests.size() && peer.requests[peer.answered].date != 0;
+        check_date(peer, is_whole ? peer.requests[peer.answered].date : peer.begun_at, expected);
         peer.output.erase(peer.output.begin(), peer.output.begin() + long(expected.size()));
         return true;
+    };
+    // What is left belongs to the next answer.
+    const auto begin_next = [&] {
+        const Sending last = peer.sendings.back();
+        peer.sendings.clear();
+        peer.sent_at = last.at;
+        if (!peer.output.empty()) peer.sendings.push_back({0, last.at, last.date, true, last.has_more});
     };
     Text text;
     if (peer.has_last) {
@@ -419,32 +708,51 @@ bool take_answer(Peer &peer) {
         return peer.may_have_late_content = false, true;
     }
     if (peer.answered == peer.requests.size()) fail("an answer to no request", peer.descriptor);
-    const Request &request = peer.requests[peer.answered];
+    Asked &request = peer.requests[peer.answered];
     append(text, static_cast<const char *>(interim));
-    if (request.may_continue && !peer.has_interim && is_next(text)) return peer.has_interim = true;
-    if (is_next(expected_answer(request, request.status, request.connection))) {
-        const bool may_be_early = request.is_refused && peer.received > request.begin;
-        if (peer.received < request.end && !may_be_early) fail("an answer before its request", peer.descriptor);
-        peer.has_last = request.is_last;
-        (request.is_refused ? totals.refusals : totals.requests)++;
-        peer.answered++;
-        peer.has_interim = false;
+    if (request.may_continue && !peer.has_interim && is_next(text)) return begin_next(), peer.has_interim = true;
+    if (!find_size(peer, request.wish)) return false;
+    const auto is_answer = [&](const char *status, const char *connection) {
+        Expected expected = expected_answer(peer, request, status, connection);
+        bool is = is_next(expected.text);
+        if (!is && request.wish.other_status != 0 && status == request.status) {
+            expected = expected_generated(request, request.wish.other_status, connection);
+            is = is_next(expected.text);
+        }
+        if (!is) return false;
+        const bool is_own = status == request.status;
+        if (is_own) check_times(peer, request, expected);
+        begin_next();
+        peer.answered += is_own;
         return true;
-    }
-    if (is_draining && !request.is_refused && is_next(expected_answer(request, request.status, "close"))) {
-        if (peer.nothing_behind != request.end) fail("a last answer while more had arrived", peer.descriptor);
-        peer.has_last = true;
-        peer.answered++;
-        totals.requests++;
-        totals.drain_closes++;
-        return true;
-    }
-    if (peer.is_late && is_next(expected_answer(request, "408 Request Timeout", "close"))) {
-        if (peer.received <= request.begin || peer.received >= request.end)
-            fail("a 408 without an incomplete request", peer.descriptor);
+    };
+    const bool is_incomplete = peer.received > request.begin && peer.received < request.end;
+    if (peer.is_late && is_answer("408 Request Timeout", "close")) {
+        if (!is_incomplete) fail("a 408 without an incomplete request", peer.descriptor);
         peer.has_last = true;
         peer.may_have_late_content = request.is_head;  // how much of the head tells its method is not known here
         totals.late_requests++;
+        return true;
+    }
+    if (peer.is_late && is_part) return false;
+    if (request.wish.reset_at != 0 && is_answer(request.status, request.connection)) {
+        const bool may_be_early = request.is_refused && peer.received > request.begin;
+        if (peer.received < request.due_at() && !may_be_early) fail("an answer before its request", peer.descriptor);
+        peer.has_last = request.is_last;
+        (request.is_refused ? totals.refusals : totals.requests)++;
+        totals.early_answers += request.is_early();
+        peer.has_interim = false;
+        return true;
+    }
+    const bool may_lack_block = request.is_late() && request.wish.reset_at != 0 && has_rest(peer, request);
+    const bool may_be_drained = is_draining && request.wish.reset_at != 0 && !request.is_refused;
+    if ((may_be_drained || may_lack_block) && is_answer(request.status, "close")) {
+        const bool was_told = peer.told > peer.received && peer.stopped_at != peer.received;
+        const bool is_looked_at = peer.nothing_behind == request.end || (request.is_late() && !was_told);
+        if (!may_lack_block && !is_looked_at) fail("a last answer while more had arrived", peer.descriptor);
+        peer.has_last = true;
+        totals.requests++;
+        (may_lack_block ? totals.last_for_lack : totals.drain_closes)++;
         return true;
     }
     if (!is_part) {
@@ -455,15 +763,22 @@ bool take_answer(Peer &peer) {
     return false;
 }
 
-// How many requests have been received whole and are to be answered.
+// How many requests have been received whole.
 size_t count_whole(const Peer &peer) {
     size_t count = 0;
-    for (const Request &request : peer.requests) {
+    for (const Asked &request : peer.requests) {
         if (request.end > peer.received) break;
         count++;
         if (request.is_last) break;
     }
     return count;
+}
+
+// How many requests are to be answered, unless they have to wait for a late answer.
+size_t count_due(const Peer &peer) {
+    const size_t count = count_whole(peer);
+    if (count == peer.requests.size() || (count != 0 && peer.requests[count - 1].is_last)) return count;
+    return count + (peer.requests[count].due_at() <= peer.received);
 }
 
 // ---- The kernel ------------------------------------------------------------------------------------------------
@@ -474,14 +789,20 @@ struct RunIsOver {};
 
 class Kernel {
 public:
-    static constexpr int listener = 3, epoll = 4, timer = 5, stop = 6, room_timer = 7, first_socket = 8;
+    static constexpr int listener = 3, epoll = 4, timer = 5, stop = 6, room_timer = 7, run_file = 8, first_socket = 9;
     static constexpr int descriptor_count = 192;
 
     Process process{};
 
     Kernel() {
         is_local = one_in(3);
-        process = {stop, is_local || one_in(3) ? room_timer : -1, listener, 1, false, one_in(4)};
+        process.stop = stop;
+        process.room = is_local || one_in(3) ? room_timer : -1;
+        process.last_listener = listener;
+        process.running_workers = 1;
+        process.is_inherited = one_in(4);
+        process.run_file = run_file;
+        process.run_memory = run_memory;
         first_free = one_in(10) ? 110 : first_socket;
         descriptor_limit = one_in(4) ? first_free + int(between(6, 24)) : descriptor_count;
         peers_left = between(20, 150);
@@ -540,12 +861,29 @@ public:
 
     long epoll_pwait(const epoll_event *into, long room) {
         enter_call();
-        if (into != worker.events || room != long(events_per_wait)) fail("a strange epoll_pwait");
+        if (worker.timer_count != 0) fail("a wait without a limit while timers are set");
+        return wait(into, room, never);
+    }
+
+    long epoll_pwait2(const epoll_event *into, long room, const timespec &limit) {
+        enter_call();
+        if (limit.tv_sec < 0 || limit.tv_nsec < 0 || limit.tv_nsec >= second) fail("a strange epoll_pwait2");
+        const int64_t limit_ns = limit.tv_sec * second + limit.tv_nsec;
+        check_limit(limit_ns);
+        return wait(into, room, now + limit_ns);
+    }
+
+    // Waits for events, or until a time.
+    long wait(const epoll_event *into, long room, int64_t end) {
+        if (into != worker.events || room < 1 || room > long(events_per_wait)) fail("a strange place for events");
         check_everything();
         if (one_in(60)) return -EINTR;
         for (size_t more = below(6); more != 0; more--) proceed();
         do expire_timers();
-        while (!is_anything_to_report() && advance());
+        while (!is_anything_to_report() && now < end && advance(end));
+        // The process is stopped, or does not get the processor.
+        if (one_in(300)) up_since -= int64_t(below(50)) * 360 * second, totals.jumps++;
+        else if (one_in(20)) up_since -= int64_t(below(1000)) * ms;
         return report(room);
     }
 
@@ -568,6 +906,10 @@ public:
         memcpy(into, peer.stream.data() + peer.received, size);
         peer.received_before = peer.received;
         peer.received += size;
+        peer.events = 0;
+        peer.timer_from = -1;
+        for (Asked &request : peer.requests)
+            if (request.date == 0 && request.end <= peer.received) request.date = now, request.whole_at = monotonic();
         if (peer.is_shut_down) peer.thrown_away += size;
         else bytes_in += size;
         meanwhile();
@@ -577,25 +919,55 @@ public:
     long sendto(int to, const char *data, size_t size, long flags) {
         enter_call();
         Peer &peer = open_peer(to);
-        if (peer.is_shut_down || flags != MSG_NOSIGNAL || size == 0) fail("a strange send", to);
+        if ((flags & ~MSG_MORE) != MSG_NOSIGNAL) fail("a send that would kill", to);
+        const bool is_early_end = size == 0 && peer.answered != 0 && peer.requests[peer.answered - 1].is_early();
+        if (size == 0 && !is_early_end) fail("an empty send", to);
         const bool is_new = check_output(peer, data, size);
         const bool is_late = is_new && size > 12 && memcmp(data, "HTTP/1.1 408", 12) == 0;
         if (is_late) check_late(peer);
+        return send(peer, data, size, is_new, is_late, (flags & MSG_MORE) != 0);
+    }
+
+    long sendfile(int to, int file, const int64_t *offset, size_t size) {
+        enter_call();
+        Peer &peer = open_peer(to);
+        if (file != run_file || *offset < 0 || size == 0 || size_t(*offset) > run_size ||
+            size > run_size - size_t(*offset))
+            fail("a strange sendfile", to);
+        return send(peer, run_memory + *offset, size, true, false, false);
+    }
+
+    long send(Peer &peer, const char *data, size_t size, bool is_new, bool is_late, bool has_more) {
+        if (peer.is_shut_down) fail("a send behind the end", peer.descriptor);
+        const bool is_produced = peer.answered < count_whole(peer) && peer.requests[peer.answered].is_long();
         if (is_new && !is_late) {
-            renew(peer, idle_timeout_s);
+            renew(peer,
+                  worker.connections[peer.descriptor].state == State::producing ? send_timeout_s : idle_timeout_s);
             peer.between_since = now;
         }
+        peer.timer_from = -1;
         meanwhile();
         if (peer.was_reset) return tell_reset(peer) != 0 ? -ECONNRESET : -EPIPE;
-        const long taken = take(peer, size);
+        const long taken = size == 0 ? 0 : take(peer, size);
         peer.was_short = taken != long(size);
-        if (is_new && peer.was_short) stalled++, totals.stalls++;
+        if (is_new && peer.was_short && !is_produced) stalled++, totals.stalls++;
         if (taken < 0) return taken;
         bytes_out += size_t(taken);
+        peer.events = 0;
+        peer.is_more_promised = has_more && !peer.was_short;
+        if (taken != 0) peer.sendings.push_back({peer.output.size(), monotonic(), now, false, peer.is_more_promised});
         append(peer.output, Bytes{data, size_t(taken)});
         while (!peer.output.empty() && take_answer(peer)) {}
         if (is_draining && !is_stop_in_batch && is_new && !peer.was_short) check_answer_of_drain(peer);
         return taken;
+    }
+
+    long ioctl(int of, long request, uint32_t &size) {
+        enter_call();
+        Peer &peer = open_peer(of);
+        if (request != SIOCOUTQ) fail("a strange ioctl", of);
+        size = uint32_t(peer.unread);
+        return 0;
     }
 
     long shutdown(int which, long how) {
@@ -607,9 +979,14 @@ public:
         }
         Peer &peer = open_peer(which);
         if (peer.is_shut_down || how != SHUT_WR) fail("a strange shutdown", which);
+        if (ends_without_answer(peer)) {
+            peer.has_last = peer.requests[peer.answered - 1].is_refused = true;
+            totals.expiries++;
+        }
         if (!peer.output.empty() || !peer.has_last) {
             if (!peer.was_reset) fail("an end of stream before the last answer", which);
         }
+        peer.is_more_promised = false;
         if (peer.was_reset) return -ENOTCONN;
         peer.is_shut_down = true;
         totals.lingers++;
@@ -670,9 +1047,14 @@ public:
 
     long clock_gettime(long clock, timespec &into) {
         enter_call();
-        if (clock != CLOCK_REALTIME) fail("a strange clock_gettime");
+        if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC) fail("a strange clock_gettime");
         now += 1000;  // a call takes its time
-        into = {now / second, now % second};
+        const int64_t time = clock == CLOCK_REALTIME ? now : monotonic();
+        into = {time / second, time % second};
+        if (clock == CLOCK_REALTIME) return 0;
+        for (Peer *peer : sockets)
+            if (peer != nullptr && peer->timer_from < 0) peer->timer_from = time;
+        clock_read_at = time;
         return 0;
     }
 
@@ -690,7 +1072,6 @@ public:
 
 private:
     using State = Connection::State;
-    static constexpr uint32_t EPOLLERR = 0x8, EPOLLHUP = 0x10;
     static constexpr long ENOENT = 2, ENOMEM = 12, ENFILE = 23, ENOSPC = 28, EPIPE = 32;
     static constexpr long ECONNABORTED = 103, ECONNRESET = 104, ENOTCONN = 107;
     static constexpr unsigned long step_limit = 3'000'000;
@@ -706,6 +1087,7 @@ private:
     int64_t queue_moved_at = now;  // when the queue was last empty or had to wait, or one of it was accepted
 
     int64_t timer_at = never, stop_at, stopped_at = never;
+    int64_t clock_read_at = 0;  // by the server, in monotonic time
     bool has_timer_expired = false, is_room_told = false, has_stop_expired = false, is_to_stop;
     bool in_tick = false;           // the last batch had a tick
     bool is_stop_in_batch = false;  // what stands before it goes on as if there were none
@@ -798,9 +1180,10 @@ private:
         if (one_in(50)) return -EINTR;
         if (peer.capacity == SIZE_MAX / 4 && !one_in(40)) return long(size);
         size_t taken = size < peer.room ? size : peer.room;
-        if (one_in(10)) taken = below(taken + 1);
+        if (one_in(10)) taken = below((taken > 150 && one_in(2) ? 150 : taken) + 1);  // within the head
         if (taken < peer.room && taken < size) peer.room = taken;
         peer.room -= taken;
+        peer.unread += taken;
         peer.is_full = taken < size;
         if (peer.reads_at == never && peer.read_pause != never)
             peer.reads_at = now + int64_t(below(size_t(peer.read_pause)));
@@ -854,6 +1237,11 @@ private:
             if (count == room) break;
             worker.events[count++] = event;
             const int descriptor = int(event.data);
+            if (descriptor >= first_free) {
+                Peer &peer = *sockets[descriptor];
+                peer.told = peer.arrived;
+                if (++peer.events > 200) fail("events without end", descriptor);
+            }
             if (descriptor == timer || descriptor == stop) in_tick = true;
             if (descriptor == timer) has_timer_expired = false;
             else if (descriptor == stop) has_stop_expired = false, is_draining = is_stop_in_batch = true;
@@ -907,9 +1295,10 @@ private:
         if (one_in(6) && !peers.empty()) act(*peers[below(peers.size())]);
     }
 
-    // The time goes on to the next thing that happens. False if nothing does any more.
-    bool advance() {
+    // The time goes on to the next thing that happens, at most to the end of the wait. False if nothing does any more.
+    bool advance(int64_t end) {
         int64_t next = timer_at < stop_at ? timer_at : stop_at;
+        if (end < next) next = end;
         for (const Peer *peer : peers) {
             if (peer->sends_at < next) next = peer->sends_at;
             if (peer->reads_at < next) next = peer->reads_at;
@@ -917,6 +1306,7 @@ private:
         if (peers_left != 0 && next_peers_at < next) next = next_peers_at;
         if (next == never) end_quietly();
         if (next > now) now = next;
+        if (next == end) now += int64_t(below(100000));  // a wait is longer than its limit
         if (next == timer_at)
             for (Peer *peer : peers)
                 if (peer->sends_with_ticks && peer->sends_at == never && peer->arrived < peer->end_at)
@@ -941,6 +1331,7 @@ private:
     }
 
     void act(Peer &peer) {
+        if (peer.sends_at <= now || peer.reads_at <= now) peer.events = 0;
         if (peer.sends_at <= now) send_more(peer);
         if (peer.reads_at <= now) read_more(peer);
     }
@@ -972,7 +1363,7 @@ private:
     static size_t up_to_request(const Peer &peer, size_t size) {
         const bool is_last = one_in(2);
         size_t found = size;
-        for (const Request &request : peer.requests) {
+        for (const Asked &request : peer.requests) {
             if (request.end <= peer.arrived || request.end - peer.arrived > size) continue;
             found = request.end - peer.arrived;
             if (!is_last) break;
@@ -991,8 +1382,13 @@ private:
     void read_more(Peer &peer) {
         const size_t used = peer.capacity - peer.room;
         peer.reads_at = never;
+        if (peer.unread != 0 && worker.connections[peer.descriptor].state == State::producing) {
+            if (now - peer.since > send_timeout_s * second / 2) totals.slow_readers++;
+            renew(peer, send_timeout_s);  // it is to be noticed
+        }
         if (peer.capacity == SIZE_MAX / 4) peer.room = peer.capacity;
         else peer.room += between((used + 1) / 2, used);
+        peer.unread = peer.room == peer.capacity ? 0 : peer.unread / 2;
         if (peer.room < peer.capacity) peer.reads_at = now + 1 + int64_t(below(size_t(peer.read_pause)));
         if (!peer.is_full || peer.room < (peer.capacity + 2) / 3) return;
         peer.is_full = false;
@@ -1034,11 +1430,26 @@ private:
         peer.has_begun = has_begun;
         if (state == State::closed || state == peer.state) return;
         if (state == State::receiving_content) renew(peer, content_timeout_s);
-        if (state == State::sending || state == State::sending_last) renew(peer, send_timeout_s);
+        if (connection.sends() || state == State::resetting) renew(peer, send_timeout_s);
         if (state == State::lingering) renew(peer, linger_timeout_s);
-        if (state == State::idle && peer.state == State::sending) renew(peer, idle_timeout_s);
+        if (state == State::idle && (peer.state == State::sending || peer.state >= State::delayed))
+            renew(peer, idle_timeout_s);
         if (state == State::idle) peer.between_since = now;
+        if (connection.has_delay()) peer.timer_from = -1;
+        if (state == State::resetting) begin_reset(peer);
         peer.state = state;
+    }
+
+    // The server has sent all that comes before a reset. Where that is nothing, it counts as an answer here.
+    static void begin_reset(Peer &peer) {
+        if (peer.has_last || peer.answered == peer.requests.size()) return;
+        const Asked &request = peer.requests[peer.answered];
+        if (request.wish.reset_at != 0 || peer.received < request.end) return;
+        const int64_t from = peer.sent_at > request.whole_at ? peer.sent_at : request.whole_at;
+        if (monotonic() < from + request.delay_ms * ms) fail("a reset comes early", peer.descriptor);
+        peer.has_last = true;
+        peer.answered++;
+        totals.requests++;
     }
 
     void leave_heads(Peer &peer) {
@@ -1053,6 +1464,45 @@ private:
     }
 
     // ---- What must be true.
+
+    // Whether the last request was answered before its content, and that comes too late.
+    bool ends_without_answer(const Peer &peer) const {
+        if (peer.has_last || peer.answered == 0 || !peer.output.empty()) return false;
+        const Asked &last = peer.requests[peer.answered - 1];
+        return last.is_early() && peer.received < last.end && in_tick && is_due(peer);
+    }
+
+    // A wait ends when the first timer is due.
+    void check_limit(int64_t limit_ns) {
+        constexpr int64_t tick_ns = int64_t(1) << tick_shift;
+        for (Peer *peer : sockets) {
+            if (peer == nullptr || !peer->is_registered || peer->timer_from < 0) continue;
+            const Connection &connection = worker.connections[peer->descriptor];
+            if (!connection.has_delay() || peer->answered == peer->requests.size()) continue;
+            const Asked &request = peer->requests[peer->answered];
+            const unsigned wait_ms = connection.state == State::pausing ? request.wish.pause_ms : request.delay_ms;
+            const int64_t left_ns = peer->timer_from + wait_ms * ms - clock_read_at;
+            if (limit_ns > (left_ns < 0 ? 0 : left_ns) + 2 * tick_ns) fail("a wait is too long", peer->descriptor);
+            peer->late_turns = left_ns < -2 * tick_ns ? peer->late_turns + 1 : 0;
+            if (peer->late_turns > 50) fail("a timer is forgotten", peer->descriptor);
+        }
+    }
+
+    void check_timers() {
+        uint32_t count = 0;
+        for (const Peer *peer : sockets) {
+            if (peer == nullptr) continue;
+            const Connection &connection = worker.connections[peer->descriptor];
+            const bool waits = connection.has_delay() || connection.state == State::resetting;
+            const bool is_set = worker.timers[peer->descriptor].previous != 0;
+            if (waits != is_set) fail("a timer is lost, or left over", peer->descriptor);
+            count += is_set;
+        }
+        for (size_t descriptor = 1; descriptor < connection_slots; descriptor++)
+            if (worker.timers[descriptor].previous != 0 && sockets[descriptor] == nullptr)
+                fail("a timer without a connection", int(descriptor));
+        if (worker.timer_count != count) fail("timers are miscounted");
+    }
 
     // Whether the connection's time may be over: a tick may be near when it begins.
     bool is_due(const Peer &peer) const { return now - peer.since >= (peer.limit - 1) * second; }
@@ -1083,8 +1533,14 @@ private:
     // While the server drains, an answer that nothing has followed says so.
     void check_answer_of_drain(const Peer &peer) {
         if (peer.has_last || peer.answered == 0 || !peer.output.empty()) return;
+        const Asked &last = peer.requests[peer.answered - 1];
+        if (last.is_late() || last.is_early()) return;
         if (peer.looked <= peer.requests[peer.answered - 1].end)
             fail("the last answer does not say so", peer.descriptor);
+    }
+
+    static bool is_sending(State state) {
+        return state == State::sending || state == State::sending_last || state == State::producing;
     }
 
     void check_close(Peer &peer) {
@@ -1095,29 +1551,38 @@ private:
         }
         if (worker.connections[descriptor].state != State::closed) fail("closed, but not to the worker", descriptor);
         if (peer.was_reset) return;
+        if (peer.state == State::resetting) {
+            if (!peer.has_last || !peer.output.empty() || !peer.requests[peer.answered - 1].is_reset())
+                fail("a reset that nobody has asked for", descriptor);
+            if (!peer.is_to_be_reset) fail("closed, and not reset", descriptor);
+            if (peer.unread != 0 && !(in_tick && is_due(peer))) fail("a reset destroys what is before it", descriptor);
+            totals.asked_resets++;
+            return;
+        }
         const bool has_no_block = peer.was_short && worker.find_block(nullptr) == worker.block_limit;
-        if (has_no_block && peer.state != State::sending && peer.state != State::sending_last) {
+        if (has_no_block && !is_sending(peer.state) && peer.state != State::pausing) {
             totals.without_block++;
             return;
         }
-        const bool is_whole = peer.output.empty() && (peer.has_last || peer.answered == count_whole(peer));
+        const bool is_whole = peer.output.empty() && (peer.has_last || peer.answered == count_due(peer));
         if (peer.has_told_end) {
             if (!is_whole) fail("closed with answers missing", descriptor);
             return;
         }
-        if (peer.has_last && peer.is_shut_down) {
+        if (peer.has_last && peer.state == State::lingering) {
             if (!is_due(peer) && peer.thrown_away < linger_limit) fail("closed before its time", descriptor);
             return;
         }
-        if (peer.has_last) {
+        if (peer.has_last && !is_sending(peer.state)) {
             const bool may_end =
                 (!is_draining || is_stop_in_batch) && !peer.is_late && !peer.requests[peer.answered - 1].is_refused;
+            if (!peer.is_shut_down) fail("closed without an end of the stream", descriptor);
             if (!may_end || !peer.output.empty()) fail("closed behind an answer at once", descriptor);
             if (peer.seen > peer.received && !peer.has_hidden) fail("closed with input unread", descriptor);
             return;
         }
-        const bool is_sending = peer.state == State::sending || peer.state == State::sending_last;
-        if (!is_sending && !is_whole) fail("closed with answers missing", descriptor);
+        const bool was_sending = is_sending(peer.state);
+        if (!was_sending && !is_whole) fail("closed with answers missing", descriptor);
         if (peer.left_step == step && !peer.left_begun && peer.left_as_oldest && !has_many_stashes()) {
             totals.evictions++;
             return;
@@ -1128,8 +1593,8 @@ private:
                                 (peer.state == State::receiving_head && !has_begun);
         if (!in_tick || (!is_due(peer) && !(is_draining && is_between))) fail("closed without a reason", descriptor);
         if (has_begun || peer.state == State::receiving_content) fail("a late request is not answered", descriptor);
-        if (is_sending && !peer.is_to_be_reset) fail("the kernel keeps output that nobody takes", descriptor);
-        if (!is_sending && !was_looked_at(peer)) fail("late input was not looked at", descriptor);
+        if (was_sending && !peer.is_to_be_reset) fail("the kernel keeps output that nobody takes", descriptor);
+        if (!was_sending && !was_looked_at(peer)) fail("late input was not looked at", descriptor);
         totals.expiries++;
     }
 
@@ -1152,6 +1617,7 @@ private:
         }
         check_counters(open);
         check_blocks();
+        check_timers();
         check_stashes();
         check_listener(open);
         if ((open != 0 || !worker.is_accepting) && timer_at == never && !has_timer_expired && !is_draining)
@@ -1163,38 +1629,62 @@ private:
         const State state = worker.connections[descriptor].state;
         if (!peer.is_registered || state == State::closed) fail("a socket without a connection", descriptor);
         if (peer.smallest_hops != 0) fail("a connection drops packets", descriptor);
-        if (now - peer.since > (peer.limit + (is_draining ? 4 : 3)) * second) fail("a time is over", descriptor);
+        // The server notices that a peer reads a long answer only when its time would be over.
+        const int limit = state == State::producing ? 2 * peer.limit : peer.limit;
+        const bool has_delay = worker.connections[descriptor].has_delay();
+        if (!has_delay && now - peer.since > (limit + (is_draining ? 4 : 3)) * second)
+            fail("a time is over", descriptor);
         // Behind the grace, no connection without a request is kept.
         if (is_draining && (state == State::accepted || state == State::idle) && now > stopped_at + 3 * second &&
             now > peer.between_since + second)
             fail("an idle connection outlives the grace of the drain", descriptor);
         const bool will_wake = is_to_report(peer);
-        if (state == State::sending || state == State::sending_last) {
+        if (peer.is_more_promised && !peer.is_full && !will_wake) fail("the end of an answer is kept", descriptor);
+        if (is_sending(state)) {
             if (!peer.is_full && !will_wake) fail("output is held, and the socket is writable", descriptor);
             if (peer.is_full && (peer.watched & EPOLLOUT) == 0) fail("output is held and not watched", descriptor);
-            return;
+            if (state != State::producing) return;
         }
         const bool has_news =
             peer.arrived != peer.received || (peer.has_ended && !peer.has_told_end && !peer.has_told_reset);
-        if (has_news && !will_wake && peer.stopped_at != peer.received) fail("a lost wake-up", descriptor);
+        const Connection &connection = worker.connections[descriptor];
+        const bool will_look = connection.is_late() && connection.late.must_watch;
+        if (has_news && !will_wake && !will_look && peer.stopped_at != peer.received)
+            fail("a lost wake-up", descriptor);
+        if (connection.is_late()) return check_late_connection(peer, state);
         if ((peer.watched & EPOLLIN) == 0) fail("input is not watched", descriptor);
         if (state == State::lingering) {
             if (!peer.is_shut_down || !peer.has_last || !peer.output.empty()) fail("lingering too early", descriptor);
             if (peer.thrown_away >= linger_limit) fail("lingering for too much", descriptor);
             return;
         }
-        if (peer.has_last) fail("a connection goes on behind its last answer", descriptor);
-        if (peer.answered != count_whole(peer) || !peer.output.empty()) fail("an answer is missing", descriptor);
+        const bool awaits_content = peer.answered != 0 && peer.received < peer.requests[peer.answered - 1].end;
+        if (peer.has_last && !awaits_content) fail("a connection goes on behind its last answer", descriptor);
+        if (peer.answered != count_due(peer) || !peer.output.empty()) fail("an answer is missing", descriptor);
         if (state != expected_state(peer, state)) fail("the connection is in a wrong state", descriptor);
+    }
+
+    // One whose answer is late, or long.
+    static void check_late_connection(const Peer &peer, State state) {
+        const bool is_sent = peer.answered != 0 && peer.output.empty() && peer.requests[peer.answered - 1].is_long();
+        if (state == State::producing && is_sent) return;
+        if (state == State::resetting) {
+            if (!peer.has_last || !is_sent) fail("a reset is due before what is before it", peer.descriptor);
+            return;
+        }
+        if (peer.has_last || peer.answered >= count_whole(peer)) fail("waits with no answer", peer.descriptor);
+        if (!peer.requests[peer.answered].is_late()) fail("waits with another answer", peer.descriptor);
+        if (state == State::delayed && !peer.output.empty()) fail("waits in the midst of an answer", peer.descriptor);
     }
 
     // In which state one is that receives. `state` is its own: between requests there are several.
     static State expected_state(const Peer &peer, State state) {
         if (peer.answered != peer.requests.size() && peer.received > peer.requests[peer.answered].begin) {
-            const Request &next = peer.requests[peer.answered];
+            const Asked &next = peer.requests[peer.answered];
             if (next.is_refused) return state;  // how far its head goes is not known here
             return peer.received >= next.head_end ? State::receiving_content : State::receiving_head;
         }
+        if (peer.answered != 0 && peer.received < peer.requests[peer.answered - 1].end) return State::receiving_content;
         const bool has_half_line = peer.received != 0 && peer.stream[peer.received - 1] == '\r';
         return has_half_line ? State::receiving_head : state == State::accepted ? state : State::idle;
     }
@@ -1202,7 +1692,10 @@ private:
     static uint64_t count_accepted(const Peer &peer, size_t count) {  // without a refused one, which comes last
         return count != 0 && peer.requests[count - 1].is_refused ? count - 1 : count;
     }
-    static uint64_t answered_requests(const Peer &peer) { return count_accepted(peer, peer.answered); }
+    static uint64_t answered_requests(const Peer &peer) {
+        const size_t whole = count_whole(peer);  // an early answer is not counted until its request is whole
+        return count_accepted(peer, peer.answered < whole ? peer.answered : whole);
+    }
     static uint64_t whole_requests(const Peer &peer) { return count_accepted(peer, count_whole(peer)); }
 
     void check_counters(size_t open) {
@@ -1226,23 +1719,29 @@ private:
             const Connection *const owner = worker.block_owners[index];
             if (owner == nullptr) continue;
             const int descriptor = int(worker.socket_of(*owner));
-            if (index >= worker.block_limit || owner->state == State::closed || !owner->sends())
-                fail("a block belongs to a connection that does not send", descriptor);
+            const bool is_late = owner->is_late();
+            if (index >= worker.block_limit || owner->state == State::closed || !(owner->sends() || is_late))
+                fail("a block belongs to a connection that does not wait", descriptor);
+            if (is_late && !owner->late.has_rest) fail("a block holds nothing", descriptor);
+            if (is_late && index >= (worker.block_limit + 1) / 2) fail("too many blocks wait for answers", descriptor);
             for (size_t other = 0; other < index; other++)
                 if (worker.block_owners[other] == owner) fail("a connection has two blocks", descriptor);
             const Peer &peer = open_peer(descriptor);
             const Block &block = blocks[index];
-            if (block.output_begin >= block.output_end || block.output_end > output_room ||
-                block.input_end > input_size)
-                fail("a block is empty or too full", descriptor);
+            const bool has_output = block.output_begin != block.output_end;
+            if ((is_late && has_output) || (!has_output && block.input_end == 0)) fail("a block is wrong", descriptor);
+            if (block.output_begin > block.output_end || block.output_end > output_room || block.input_end > input_size)
+                fail("a block is too full", descriptor);
             if (memcmp(block.input, peer.stream.data() + peer.received - block.input_end, block.input_end) != 0)
                 fail("input that waits is not what the peer has sent", descriptor);
         }
         for (const Peer *peer : sockets) {
             if (peer == nullptr) continue;
             const Connection &connection = worker.connections[peer->descriptor];
+            const bool has_block = worker.find_block(&connection) != worker.block_limit;
+            if (connection.is_late() && connection.late.has_rest && !has_block) fail("input is lost", peer->descriptor);
             if (connection.state != State::sending && connection.state != State::sending_last) continue;
-            if (worker.find_block(&connection) == worker.block_limit) fail("output is lost", peer->descriptor);
+            if (!has_block) fail("output is lost", peer->descriptor);
         }
     }
 
@@ -1347,9 +1846,17 @@ long trap(Sys call, long a, long b, long c, long d, long e, [[maybe_unused]] lon
         return kernel->setsockopt(int(a), b, c, reinterpret_cast<const int *>(d), e);
     case Sys::epoll_ctl:
         return kernel->epoll_ctl(int(a), int(b), int(c), *reinterpret_cast<const epoll_event *>(d));
+    case Sys::sendfile:
+        return kernel->sendfile(int(a), int(b), reinterpret_cast<const int64_t *>(c), size_t(d));
+    case Sys::ioctl:
+        return kernel->ioctl(int(a), b, *reinterpret_cast<uint32_t *>(c));
     case Sys::epoll_pwait:
         if (a != Kernel::epoll || d != -1) fail("a strange epoll_pwait");
         return kernel->epoll_pwait(reinterpret_cast<const epoll_event *>(b), c);
+    case Sys::epoll_pwait2:
+        if (a != Kernel::epoll || e != 0) fail("a strange epoll_pwait2");
+        return kernel->epoll_pwait2(reinterpret_cast<const epoll_event *>(b), c,
+                                    *reinterpret_cast<const timespec *>(d));
     case Sys::timerfd_settime:
         return kernel->timerfd_settime(int(a), b, *reinterpret_cast<const itimerspec *>(c));
     case Sys::clock_gettime:
@@ -1373,6 +1880,10 @@ void prepare_worker(Kernel &played) {
     worker.epoll = Kernel::epoll;
     worker.timer = Kernel::timer;
     worker.process = &played.process;
+    worker.context.run = run_memory;
+    worker.context.exchanges = reinterpret_cast<const char *>(worker.connections);
+    worker.context.long_answers = worker.long_answers;
+    worker.context.random.state = draw() | 1;
     worker.is_accepting = true;
     worker.now = uint8_t(draw());  // it is counted modulo 256
     worker.blocks = blocks;
@@ -1388,6 +1899,7 @@ void run() {
     step = 0;
     is_draining = false;
     now = int64_t(784111000 + below(100000)) * second + int64_t(below(1000)) * ms;
+    up_since = now - int64_t(below(one_in(2) ? 100 : 10'000'000)) * second - int64_t(below(1000)) * ms;
     Kernel played;
     kernel = &played;
     prepare_worker(played);
@@ -1418,6 +1930,14 @@ bool print_totals() {
         {"pauses of accepting", totals.pauses},
         {"resets", totals.resets},
         {"lingering connections", totals.lingers},
+        {"late answers", totals.delays},
+        {"long answers", totals.long_answers},
+        {"seams of pieces", totals.seams},
+        {"answers before the content", totals.early_answers},
+        {"resets that were asked for", totals.asked_resets},
+        {"last answers without a block", totals.last_for_lack},
+        {"slow readers", totals.slow_readers},
+        {"jumps of the clock", totals.jumps},
         {"connections that epoll refused", totals.refused_entries},
     };
     bool is_complete = true;

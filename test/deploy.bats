@@ -22,7 +22,7 @@ teardown() {
 start_numbered() {
   "${server[@]}" --threads 1 --port "${ports[$1]}" 2>"$BATS_TEST_TMPDIR/server.$1" 3>&- &
   server_pids[$1]=$!
-  wait_until grep --quiet listening "$BATS_TEST_TMPDIR/server.$1" || fail "$(<"$BATS_TEST_TMPDIR/server.$1")" \
+  wait_until grep --quiet ' (.* worker' "$BATS_TEST_TMPDIR/server.$1" || fail "$(<"$BATS_TEST_TMPDIR/server.$1")" \
     "$(grep "$(printf ':%04X ' "${ports[$1]}")" /proc/net/tcp /proc/net/tcp6)" # who has the port
 }
 
@@ -69,7 +69,8 @@ def tunable(name):
     return found("server.cpp", rf"^constexpr size_t {name} = (\d+);")
 
 connections = tunable("connection_limit")
-worker = connections * (1.45 * 1024 + 32) + tunable("block_count") * (96 << 10) + (16 << 20)
+state, timer, long_answer = 32, 16, 48
+worker = connections * (1.45 * 1024 + state + timer + long_answer) + tunable("block_count") * (96 << 10) + (16 << 20)
 workers = found("test/deploy/kubernetes.yaml", r'args: \["--threads", "(\d+)"\]')
 pod = found("test/deploy/kubernetes.yaml", r"limits: .*memory: (\d+)Mi}") << 20
 assert 1.1 * workers * worker < pod < 1.5 * workers * worker, (worker, pod)
@@ -81,6 +82,35 @@ PYTHON
 
 @test "HAProxy loses no request while one server dies, another is replaced, and both return" {
   lose_servers_under_load haproxy -f "$root/test/deploy/haproxy.cfg"
+}
+
+@test "HAProxy sends requests again that mote answered with 503, and its clients see none of that" {
+  local proxy_port
+  start_server --threads 2
+  server_pids=("$server_pid")
+  proxy_port=$(free_ports 1)
+  PORT=$proxy_port PORT_1=$server_port haproxy -f "$root/test/deploy/retries.cfg" >"$BATS_TEST_TMPDIR/proxy" 2>&1 3>&- &
+  proxy_pid=$!
+  proxy_answers() { curl --silent --fail "http://127.0.0.1:$proxy_port/pipeline"; }
+  wait_until proxy_answers
+  run_peers <<PYTHON
+import collections
+def statuses(port):
+    with connect(port) as peer:
+        answers = Answers(peer)
+        found = collections.Counter()
+        for _ in range(400):
+            peer.sendall(b"GET /?s=10&r=503:20 HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n")
+            status, _, content = answers.next()
+            assert content == b".123456789", content
+            found[status] += 1
+        return found
+assert statuses($proxy_port) == {200: 400}
+failed, answered = (sum(worker[name] for worker in counted(pid, 2)) for name in ("5xx", "requests"))
+# 100 are to be expected of 500.
+assert failed >= 20 and answered >= 400 + failed, (failed, answered)
+assert statuses(port)[503] >= 20  # without the proxy
+PYTHON
 }
 
 @test "nginx loses no request in the same situation" {

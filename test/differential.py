@@ -5,7 +5,9 @@ usage: differential.py PORT [--count N] [--seed S]
 
 Each case is one connection: a few good or nearly good requests, changed here and there, and behind them a probe that
 tells whether server and reference agree on where the requests end. A third of the cases is sent in two writes. Compared
-are the sequence of status codes, the content that a route prescribes, that HEAD has none, and which answer closes.
+are the sequence of status codes, the content that a route prescribes, that HEAD has none, which answer closes, where
+the connection is reset, and that no delay is left out. Answers that are random or take long are not asked for.
+
 Prints how often each status was due, for a mutation that no branch sees proves nothing, and up to ten disagreements;
 the exit status is 1 if there is any, or a status that never was due. The same seed gives the same cases.
 """
@@ -21,10 +23,11 @@ import time
 import reference
 
 PROBE = b"GET /baseline11?a=7&b=probe HTTP/1.1\r\nHost: probe\r\n\r\n"
-EVERY_STATUS = (200, 400, 404, 405, 413, 414, 417, 431, 501, 505)
+EVERY_STATUS = (200, 204, 205, 304, 400, 404, 405, 413, 414, 417, 431, 501, 503, 505)
 AT_ONCE = 200  # connections
 PAUSE_SECONDS = 0.005  # between two writes, so that the server sees them apart
 LIMIT_SECONDS = 10  # for one connection
+MOST_MS = 200  # of delays and pauses on one connection
 SHOWN = 10  # disagreements
 
 
@@ -50,6 +53,10 @@ def chunked(content, *field_lines):
 def post(content, *field_lines):
     length = b"Content-Length: %d" % len(content)
     return message(b"POST /baseline11?a=1&b=-2 HTTP/1.1", HOST, length, *field_lines, content=content)
+
+
+def get(target):
+    return message(b"GET %b HTTP/1.1" % target, HOST)
 
 
 # What the mutations start from: every shape of request, and near misses of each kind of refusal.
@@ -104,6 +111,24 @@ SEEDS = (
     post(b"GET /baseline11?hidden=1 HTTP/1.1\r\nHost: hidden\r\n\r\n", b"X: \x80\xff\t!"),
     chunked(b"%x\r\n%b\r\n0\r\n\r\n" % (len(GET_OK), GET_OK)),
     post(b" \t\r\n-12\r\n") + post(b"1 2") + post(b"9223372036854775808") + post(b""),
+    get(b"/") + get(b"/?z=1") + get(b"/delay/3") + get(b"/delay/0"),
+    get(b"/delay/3600001") + get(b"/delay/") + get(b"/delay/2x") + get(b"/delay/0002?s=3"),
+    get(b"/x?s=2k") + get(b"/?s=0&r=503&c=0") + get(b"/a/b.html?s=51,t=2;k=1/p=7"),
+    get(b"/x?s=100000") + get(b"/x?s=40k&k=1") + get(b"/x?s=70k&p=33k&d=2") + get(b"/x?k=1"),
+    get(b"/x?r=204&s=5") + get(b"/x?r=205&s=5") + get(b"/x?r=304&s=5") + get(b"/x?r=599&s=1:0"),
+    get(b"/x?s=9&x=0") + GET_OK,
+    get(b"/x?s=9k&x=5k") + GET_OK,
+    get(b"/x?s=3&t=2&x=1g") + get(b"/x?s=100&p=10&d=1&x=150"),
+    get(b"/x?s=9&b=20"),
+    get(b"/x?s=9&b=0") + GET_OK,
+    get(b"/x?s=9&C=1") + GET_OK,
+    message(b"GET /x?s=9&K=1 HTTP/1.0") + message(b"GET /x?s=99&k=1&t=1 HTTP/1.0", b"Connection: keep-alive"),
+    message(b"HEAD /x?s=99&t=1 HTTP/1.1", HOST) + message(b"HEAD /x?s=99&k=1 HTTP/1.1", HOST) + GET_OK,
+    message(b"PUT /x?s=4&t=1 HTTP/1.1", HOST, CHUNKED, content=b"3\r\nabc\r\n0\r\n\r\n") + GET_OK,
+    message(b"POST /echo HTTP/1.1", HOST, b"Content-Length: 3", b"X: y", content=b"abc") + get(b"/echo?s=4"),
+    message(b"POST /echo HTTP/1.1", HOST, CHUNKED, b"Expect: 100-continue", content=b"1\r\n5\r\n0\r\n\r\n"),
+    message(b"POST /x?s=x HTTP/1.1", HOST, b"Content-Length: 3", content=b"abc") + get(b"/x?s=5&r=199&p=x"),
+    message(b"TRACE /x?s=3 HTTP/1.1", HOST) + message(b"OPTIONS /x?C=1 HTTP/1.1", HOST) + get(b"/x?s=0r&t=2:100"),
 )
 
 # Exactly at a limit and one byte over it; these are sent as they are.
@@ -127,6 +152,7 @@ TARGETS = rb"""/ /pipeline /baseline11 /baseline11?a=1&b=2 /pipeline?x /baseline
     http:///pipeline /a% http://:80/ http://u@a/ http://[::1]/pipeline http://[::1 http://[]/ http://[g]/ http://a:8x/
     https://a/pipeline http:/pipeline a:80 a [::1]:80 :80 pipeline a:80/x a?b http://a#b /a#b /[ /a|b /a"b /a\b /a^b /{}
     /a<b""".split()
+TARGETS += b"/?s=5 /x?s=60&t=1 /x?s=40k /echo /echo?s=5 /delay/2 /delay/x http://a?s=7 /x?r=204 /x?k=1&s=9".split()
 TARGETS += [b"", b"/a b", b"/a\tb", b"/a\x00", b"/a\x7f", b"/\xc3\xa4", b"/" + b"%41" * 7]
 VERSIONS = b"HTTP/1.1 HTTP/1.0 HTTP/1.2 HTTP/1.9 HTTP/2.0 HTTP/0.9 HTTP/3.1 http/1.1 HTTP/1 HTTP/1.10 HTTP/11.1".split()
 VERSIONS += [b"", b"HTTP/1.1 ", b"HTTP /1.1", b"HTTP/1.x", b"HTTP/x.1", b"HTPT/1.1", b"HTTP/9.9x", b"HTTP/1,1"]
@@ -152,6 +178,14 @@ FIELD_VALUES_OF = {
     b"Connection": b"close keep-alive Close,x x,close,y keep-alive,close closed".split() + [b"", b"x, close ,y"],
     b"Expect": b"100-continue 100-CONTINUE tea 100-continue,tea 100-continue2 100-continue,,100-Continue , ,tea".split() + [b""],
 }
+
+ARGUMENT_NAMES = b"s r t c C K k p d R b x".split() * 3 + b"a S ss z =".split() + [b""]
+ARGUMENT_VALUES = b"""0 1 2 3 5 9 10 49 50 51 100 200 204 205 304 404 503 599 600 199 1k 2k 33k 40k 1m 1g 8g 0r 5r 0k
+    1kr 5:0 5:100 5:101 5:1 5:050 0r:100 5: : 5x 5k5 k r x -1 +1 5K 007 5kk 5rk 3600000 3600001 9223372036854775807
+    9223372036854775808 8589934591g 8589934592g 8796093022207m 8796093022208m 9007199254740991k 18446744073709551617
+    """.split() + [b""]
+SMALL_VALUES = b"0 1 2 3 5 7 20 60 500 3k 200 503 0002 1k".split()
+ARGUMENT_SEPARATORS = b"& & & ? , ; / && |".split()
 
 CHUNK_SIZES = b"0 1 2 3 5 00 000000 02 0000000002 a A f F 10 100000 100001 FFFFF FFFFFFFF ffffffffffffffff".split()
 CHUNK_SIZES += b"10000000000000000 -1 +1 0x2 g 2g 2_0 x \x00".split() + [b"", b" 2", b"2 ", b"2\t", b"1 1"]
@@ -387,6 +421,31 @@ def append_chunked(draw, stream):
     return stream + chunked(b"\r\n".join(lines) + b"\r\n\r\n")
 
 
+def argument(draw):
+    values = draw.choice((ARGUMENT_VALUES, SMALL_VALUES, SMALL_VALUES))
+    return draw.choice(ARGUMENT_NAMES) + draw.choice((b"=",) * 20 + (b"", b"==")) + draw.choice(values)
+
+
+def insert_argument(draw, stream):
+    starts = [found.end() for found in re.finditer(rb" /[^ ?]*\?|(?<==)[0-9a-z]+(?=[&,;/? ])", stream)]
+    if not starts:
+        return stream
+    at = draw.choice(starts)
+    separator = b"" if stream[at - 1 : at] == b"?" else draw.choice(ARGUMENT_SEPARATORS)
+    return stream[:at] + separator + argument(draw) + (b"&" if separator == b"" else b"") + stream[at:]
+
+
+def append_described(draw, stream):
+    query = argument(draw)
+    while draw.random() < 0.6:
+        query += draw.choice(ARGUMENT_SEPARATORS) + argument(draw)
+    path = draw.choice((b"/", b"/", b"/x", b"/a.b/c", b"/echo", b"/delay/1"))
+    method = draw.choice((b"GET",) * 6 + (b"HEAD", b"HEAD", b"TRACE", b"OPTIONS", b"DELETE"))
+    version = draw.choice((b"HTTP/1.1",) * 6 + (b"HTTP/1.0",))
+    field = draw.choice((b"X: y",) * 3 + (b"Connection: close", b"Connection: keep-alive", b"Expect: 100-continue"))
+    return stream + message(b"%b %b?%b %b" % (method, path, query, version), HOST, field)
+
+
 def append_content(draw, stream):
     return stream + post(draw.choice(CONTENTS), *[field_line(draw)[:-2] for _ in range(draw.choice((0, 0, 1)))])
 
@@ -424,6 +483,8 @@ MUTATIONS = {
     insert_chunk: 4,
     append_chunked: 4,
     append_content: 3,
+    insert_argument: 6,
+    append_described: 12,
     append_any_byte: 8,
     splice: 2,
     append_seed: 4,
@@ -431,21 +492,27 @@ MUTATIONS = {
 
 
 def cases(seed, count):
-    """The streams to send."""
+    """The streams to send, and what they must lead to."""
     draw = random.Random(seed)
-    for index in range(count):
-        if index < len(LIMIT_CASES):
-            yield LIMIT_CASES[index] + PROBE
-        else:
-            yield mutated(draw, draw.choice(SEEDS)) + PROBE
+    index = 0
+    while index < count:
+        stream = LIMIT_CASES[index] if index < len(LIMIT_CASES) else mutated(draw, draw.choice(SEEDS))
+        stream += PROBE
+        try:
+            outcomes = reference.read_stream(stream)
+        except reference.Unpredictable:
+            continue
+        if sum(outcome.ms for outcome in outcomes) <= MOST_MS:
+            yield stream, outcomes
+            index += 1
 
 
 def in_pieces(seed, streams):
     """The streams as lists of one or two writes."""
     draw = random.Random(seed)
-    for stream in streams:
+    for stream, outcomes in streams:
         cut = draw.randrange(1, len(stream))
-        yield [stream] if draw.random() < 0.67 else [stream[:cut], stream[cut:]]
+        yield ([stream] if draw.random() < 0.67 else [stream[:cut], stream[cut:]]), outcomes
 
 
 # ---- Connections --------------------------------------------------------------------------------------------------
@@ -454,11 +521,14 @@ def in_pieces(seed, streams):
 class Exchange:
     """One connection: what is sent on it, and what has come back."""
 
-    def __init__(self, port, pieces):
+    def __init__(self, port, pieces, outcomes):
         self.pieces = pieces
+        self.outcomes = outcomes
         self.sent = 0
-        self.received = b""
+        self.received = bytearray()
+        self.was_reset = False
         self.trouble = None
+        self.least_end = time.monotonic() + sum(outcome.ms for outcome in outcomes) / 1000
         self.deadline = time.monotonic() + LIMIT_SECONDS
         self.socket = socket.create_connection(("127.0.0.1", port), LIMIT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -470,7 +540,7 @@ class Exchange:
             if self.sent + 1 == len(self.pieces):
                 self.socket.shutdown(socket.SHUT_WR)
         except OSError:
-            pass
+            self.was_reset = True
         self.sent += 1
 
     def receive(self):
@@ -478,8 +548,11 @@ class Exchange:
         try:
             data = self.socket.recv(1 << 16)
         except OSError:
+            self.was_reset = True
             return False
         self.received += data
+        if data == b"" and time.monotonic() < self.least_end:
+            self.trouble = "the stream ended before the delays"
         return data != b""
 
 
@@ -492,10 +565,10 @@ def exchanges(port, all_pieces):
     is_more = True
     while is_more or opened:
         while is_more and len(opened) < AT_ONCE:
-            pieces = next(all_pieces, None)
+            pieces, outcomes = next(all_pieces, (None, None))
             is_more = pieces is not None
             if is_more:
-                exchange = Exchange(port, pieces)
+                exchange = Exchange(port, pieces, outcomes)
                 opened.add(exchange)
                 selector.register(exchange.socket, selectors.EVENT_READ, exchange)
                 exchange.send()
@@ -524,25 +597,49 @@ def exchanges(port, all_pieces):
 
 
 def read_answers(received, outcomes):
-    """The final responses as (status, closes, content). Which of them answers HEAD only the outcomes can tell."""
+    """The final responses as (status, closes, fields, content). Where the content of one ends that the reference
+    prescribes, only the reference can tell."""
     answers = []
     while received:
+        outcome = outcomes[len(answers)] if len(answers) < len(outcomes) else reference.Outcome(0, False)
+        if outcome.cut is not None:
+            answers.append((outcome.status, outcome.closes, None, received))
+            break
         head, end, received = received.partition(b"\r\n\r\n")
         status_line, *field_lines = head.split(b"\r\n")
-        match = re.fullmatch(rb"HTTP/1\.1 (\d{3}) [ -~]+", status_line)
+        match = re.fullmatch(rb"HTTP/1\.1 (\d{3}) [ -~]*", status_line)
         if not match or not end:
             raise ValueError(f"no response at {head[:100]!r}")
         fields = dict(line.split(b": ", 1) for line in field_lines)
         status = int(match[1])
         if status == 100:
             continue
-        is_head = len(answers) < len(outcomes) and outcomes[len(answers)].is_head
-        size = 0 if is_head else int(fields[b"Content-Length"])
+        size = 0
+        if outcome.answer is not None and status == outcome.status:
+            size = len(outcome.answer)
+        elif not outcome.is_head:
+            size = int(fields[b"Content-Length"])
+        if outcome.is_head:
+            size = 0
         if len(received) < size:
             raise ValueError(f"content of {len(received)} bytes instead of {size}")
-        answers.append((status, fields.get(b"Connection") == b"close", received[:size]))
+        answers.append((status, fields.get(b"Connection") == b"close", fields, received[:size]))
         received = received[size:]
     return answers
+
+
+def is_as_expected(outcome, answer):
+    status, closes, fields, content = answer
+    if (status, closes) != (outcome.status, outcome.closes):
+        return False
+    if outcome.cut is not None:
+        return len(content) == outcome.cut
+    if outcome.fields is not None:
+        for name in (b"Date", b"Server", b"Content-Type"):
+            fields.pop(name)
+        if fields != outcome.fields:
+            return False
+    return outcome.is_head or outcome.answer is None or outcome.answer == content
 
 
 def difference(exchange, outcomes):
@@ -550,16 +647,17 @@ def difference(exchange, outcomes):
     if exchange.trouble:
         return exchange.trouble
     try:
-        answers = read_answers(exchange.received, outcomes)
+        answers = read_answers(bytes(exchange.received), outcomes)
     except (ValueError, KeyError) as error:
-        return f"{error!r} in {exchange.received!r}"
-    expected = [(outcome.status, outcome.closes) for outcome in outcomes]
-    if [answer[:2] for answer in answers] == expected and all(
-        outcome.is_head or outcome.answer is None or outcome.answer == content
-        for outcome, (_, _, content) in zip(outcomes, answers)
-    ):
+        return f"{error!r} in {bytes(exchange.received[:2000])!r}"
+    if outcomes and outcomes[-1].cut == 0:
+        answers += [(outcomes[-1].status, outcomes[-1].closes, None, b"")] * (len(answers) == len(outcomes) - 1)
+    if outcomes and outcomes[-1].cut is not None and not exchange.was_reset:
+        return "no reset"
+    if len(answers) == len(outcomes) and all(map(is_as_expected, outcomes, answers)):
         return None
-    return "\n    ".join(f"{status}{' close' * closes} {content!r}" for status, closes, content in answers) or "nothing"
+    lines = (f"{status}{' close' * closes} {content[:2000]!r}" for status, closes, _, content in answers)
+    return "\n    ".join(lines) or "nothing"
 
 
 def printable(piece):
@@ -569,7 +667,9 @@ def printable(piece):
 
 def shown(outcome):
     content = b"" if outcome.is_head else outcome.answer
-    return f"{outcome.status}{' close' * outcome.closes} {'any content' if content is None else repr(content)}"
+    content = "any content" if content is None else repr(content[:2000])
+    cut = "" if outcome.cut is None else f" reset after {outcome.cut} bytes"
+    return f"{outcome.status}{' close' * outcome.closes}{cut} {content}"
 
 
 def main():
@@ -584,8 +684,7 @@ def main():
     probes = silent = differences = 0
     streams = cases(options.seed, options.count)
     for exchange in exchanges(options.port, in_pieces(options.seed, streams)):
-        stream = b"".join(exchange.pieces)
-        outcomes = reference.read_stream(stream)
+        outcomes = exchange.outcomes
         due.update(outcome.status for outcome in outcomes)
         closing.update(outcome.status for outcome in outcomes if outcome.closes)
         probes += outcomes[-1:] == [reference.Outcome(200, False, sum=7, answer=b"7")]

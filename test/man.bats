@@ -16,7 +16,7 @@ setup_file() {
     [[ $text == *$'\n'"${BASH_REMATCH[1]}"$'\n'"${BASH_REMATCH[2]}"$'\n'* ]] || fail "'$line' is not in $text"
     options=$((options + 1))
   done < <("${server[@]}" --help | grep '^ *-')
-  ((options == 9))
+  ((options == 10))
 }
 
 @test "the manual page has no groff warnings" {

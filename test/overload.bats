@@ -94,7 +94,7 @@ PYTHON
   start_server --threads 1 --no-sandbox
   run_peers <<'PYTHON'
 import resource
-limit = resource.prlimit(pid, resource.RLIMIT_NOFILE, (9, 9))  # room for two connections
+limit = resource.prlimit(pid, resource.RLIMIT_NOFILE, (10, 10))  # room for two connections
 peers = [connect(port) for _ in range(3)]
 for peer in peers[:2]:
     peer.sendall(OK)

@@ -59,8 +59,13 @@ def abort(peer):
 
 
 def descriptors(pid):
-    """Open descriptors, in the descriptor table that holds most of them."""
-    return max(len(os.listdir(task / "fd")) for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
+    """Open descriptors, in the descriptor table that holds most of them; or, where the kernel does not show these, open
+    connections by the server's own count."""
+    tasks = list(pathlib.Path(f"/proc/{pid}/task").iterdir())
+    try:
+        return max(len(os.listdir(task / "fd")) for task in tasks)
+    except PermissionError:
+        return sum(numbers["open"] for numbers in counted(pid, len(tasks) - 1))
 
 
 def cpu_seconds(pid):
@@ -119,7 +124,7 @@ def counted(pid, workers=1):
     log = pathlib.Path(os.environ["server_log"])
 
     def said():
-        return [line for line in log.read_text().splitlines(True) if line.endswith("exhausted\n")]
+        return [line for line in log.read_text().splitlines(True) if line.endswith("exhausted\n") and not line.startswith("mote: all ")]
     before = len(said())
     os.kill(pid, signal.SIGUSR1)
     wait_until(lambda: len(said()) == before + workers)

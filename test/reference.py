@@ -5,6 +5,8 @@ rule by rule, and looks at one byte at a time from left to right, so that the fi
 number alone is one of RFC 9112. Importable only: read_stream() is the whole interface.
 """
 import dataclasses
+import itertools
+import re
 
 # The server's own limits, in bytes. What RFC 9112 leaves to the server is decided here.
 REQUEST_LINE_LIMIT = 8000  # method, SP and target (section 3)
@@ -15,7 +17,28 @@ CHUNK_EXTENSION_LIMIT = 4096  # of all chunks of a request, and leading zeros of
 TRAILER_LIMIT = 4096  # the trailer's field lines with their line ends
 
 KNOWN_METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"PATCH")
-ROUTES = {b"/pipeline": (b"GET", b"HEAD"), b"/baseline11": (b"GET", b"HEAD", b"POST")}
+TO_GET = (b"GET", b"HEAD")
+TO_ANY = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"PATCH")
+ROUTES = {b"/pipeline": TO_GET, b"/baseline11": TO_GET + (b"POST",), b"/echo": TO_ANY}
+
+# The arguments of a query that describes an answer: the smallest value, the largest, and the one without an argument.
+DELAY_LIMIT_MS = 3600 * 1000
+NUMBER = (0, 2**63 - 1)
+ARGUMENTS = {
+    b"s": (*NUMBER, 0),
+    b"r": (200, 599, 200),
+    b"t": (0, DELAY_LIMIT_MS, 0),
+    b"c": (*NUMBER, 1),
+    b"C": (*NUMBER, 0),
+    b"K": (*NUMBER, 0),
+    b"k": (*NUMBER, 0),
+    b"p": (*NUMBER, 0),
+    b"d": (0, DELAY_LIMIT_MS, 0),
+    b"R": (*NUMBER, 0),
+    b"b": (*NUMBER, None),
+    b"x": (*NUMBER, None),
+}
+CONTENT = bytes(ord("\n" if at % 50 == 49 else "." if at % 10 == 0 else str(at % 10)) for at in range(200_000))
 
 CR, SP, HTAB = 0x0D, 0x20, 0x09
 QUOTE, BACKSLASH = 0x22, 0x5C
@@ -50,7 +73,10 @@ class Outcome:
     is_head: bool = False  # the answer has no content
     content: bytes = b""  # of the request, without its transfer coding
     sum: int | None = None  # what /baseline11 answers
-    answer: bytes | None = None  # the answer's content, where a route prescribes it
+    answer: bytes | None = None  # the answer's content, where a route prescribes it, with its transfer coding
+    fields: dict | None = None  # of the answer, where more is prescribed than for all
+    ms: int = 0  # the answer takes at least so long
+    cut: int | None = None  # the connection is reset after so many bytes of the answer
 
 
 class Refusal(Exception):
@@ -63,6 +89,10 @@ class Refusal(Exception):
 
 class Incomplete(Exception):
     """The stream ends inside a request."""
+
+
+class Unpredictable(Exception):
+    """The answer is random, or too long to be made here."""
 
 
 class Budget:
@@ -132,6 +162,7 @@ class Request:
         self.codings = None  # names in lower case; None without a Transfer-Encoding field
         self.options = []  # of Connection, in lower case
         self.expectations = []  # in lower case
+        self.head = b""  # as it has arrived, without empty lines before it
         self.content = b""
 
 
@@ -141,19 +172,25 @@ def read_stream(stream):
     outcomes = []
     while True:
         request = Request()
+        outcome = None
         try:
             read_head(reader, request)
             check_expectations(request)
+            if is_answered_early(request):
+                outcome = answer(request)
+                outcomes.append(outcome)
             read_content(reader, request)
         except Incomplete:
             return outcomes
         except Refusal as refusal:
             # Section 2.2: what is not HTTP is answered with an error and the connection closed.
-            outcomes.append(Outcome(refusal.status, True, request.method == b"HEAD"))
+            if outcome is None:
+                outcomes.append(Outcome(refusal.status, True, request.method == b"HEAD"))
             return outcomes
-        outcome = answer(request)
-        outcomes.append(outcome)
-        if outcome.closes:  # section 9.6: nothing behind the request that closes is processed
+        if outcome is None:
+            outcome = answer(request)
+            outcomes.append(outcome)
+        if outcome.closes or outcome.cut is not None:  # section 9.6: nothing behind it is processed
             return outcomes
 
 
@@ -164,12 +201,14 @@ def read_head(reader, request):
     """Section 2.1: request-line CRLF *( field-line CRLF ) CRLF, behind any empty lines (section 2.2)."""
     while reader.peek() == CR:
         reader.take_line_end()
-    reader.head_end = reader.at + HEAD_LIMIT
+    start = reader.at
+    reader.head_end = start + HEAD_LIMIT
     read_request_line(reader, request)
     while reader.peek() != CR:
         read_field_line(reader, request)
     reader.take_line_end()
     reader.head_end = None
+    request.head = reader.stream[start : reader.at]
     check_head(request)
 
 
@@ -374,7 +413,7 @@ def check_expectations(request):
     """RFC 9110 section 10.1.1: a client that waits for 100 before it sends content gets an error that is certain already."""
     has_content = request.codings is not None or (request.content_length or 0) > 0
     if has_content and request.minor > 0 and b"100-continue" in request.expectations:
-        status = status_of(request, request.target.partition(b"?")[0])
+        status = status_of(request)
         if status != 200:
             raise Refusal(status)
 
@@ -497,31 +536,142 @@ def read_trailer_section(reader):
 # ---- The answer ---------------------------------------------------------------------------------------------------
 
 
+def is_answered_early(request):
+    """The echo of the head does without the content."""
+    return path_of(request) == b"/echo" and request.method != b"OPTIONS" and status_of(request) == 200
+
+
 def answer(request):
     """A request that was read whole: what the routes answer, and whether the connection goes on (section 9.3)."""
     path, _, query = request.target.partition(b"?")
-    outcome = Outcome(status_of(request, path), closes(request), request.method == b"HEAD", request.content)
-    if outcome.status == 200 and request.method != b"OPTIONS":
-        if path == b"/pipeline":
-            outcome.answer = b"ok"
-        else:
-            outcome.sum = sum_of(request, query)
-            outcome.answer = b"%d" % outcome.sum
+    outcome = Outcome(status_of(request), closes(request), request.method == b"HEAD", request.content)
+    if request.method == b"OPTIONS" or outcome.status != 200:
+        if outcome.status == 400 and b"100-continue" not in request.expectations:
+            outcome.answer = b"bad value: %b\n" % describe(query)
+        return outcome
+    if path == b"/pipeline":
+        outcome.answer = b"ok"
+    elif path == b"/baseline11":
+        outcome.sum = sum_of(request, query)
+        outcome.answer = b"%d" % outcome.sum
+    elif path == b"/echo":
+        outcome.answer = request.head
+    elif path.startswith(b"/delay/"):
+        outcome.ms = int(path[7:])
+        outcome.answer = b"%d" % outcome.ms
+    else:
+        description = describe(query)
+        if description is not None:
+            generate(request, outcome, description)
     return outcome
 
 
-def status_of(request, path):
+def path_of(request):
+    return request.target.partition(b"?")[0]
+
+
+def status_of(request):
+    """200 stands for whatever the route answers."""
+    path, _, query = request.target.partition(b"?")
     if any(expectation != b"100-continue" for expectation in request.expectations):
         return 417  # RFC 9110 section 10.1.1
     if request.method not in KNOWN_METHODS:
         return 501  # RFC 9110 section 9.1
     if request.method == b"OPTIONS":
         return 200  # RFC 9110 section 9.3.7
-    if path not in ROUTES:
-        return 404
-    if request.method in ROUTES[path]:
-        return 200
-    return 405
+    methods = ROUTES.get(path)
+    status = 200
+    if path.startswith(b"/delay/"):
+        number = path[7:]
+        if number == b"" or not DIGIT.issuperset(number) or decimal(number) > DELAY_LIMIT_MS:
+            return 404
+        methods = TO_GET
+    elif methods is None:
+        description = describe(query)
+        if description is None and path != b"/":
+            return 404
+        methods = TO_ANY
+        if isinstance(description, bytes):
+            status = 400
+            if b"100-continue" in request.expectations:  # before the client sends content for nothing
+                return status
+    return status if request.method in methods else 405
+
+
+def describe(query):
+    """The arguments as a dictionary; the name of the first one whose value is wrong; or None if there is no argument
+    with a name that is known."""
+    description = {name: default for name, (_, _, default) in ARGUMENTS.items()}
+    is_any = False
+    for argument in re.split(rb"[&?,;/]", query):
+        name, equals, value = argument.partition(b"=")
+        if not equals or name not in ARGUMENTS:
+            continue
+        is_any = True
+        least, most, _ = ARGUMENTS[name]
+        form = re.fullmatch(rb"([0-9]+)([kmg]?)(r?)(?::([0-9]+))?", value)
+        if not form:
+            return name
+        number = decimal(form[1]) << {b"": 0, b"k": 10, b"m": 20, b"g": 30}[form[2]]
+        percentage = decimal(form[4] or b"100")
+        if not least <= number <= most or percentage > 100:
+            return name
+        if percentage != 0:
+            if percentage != 100 or (form[3] and number != least):
+                raise Unpredictable
+            description[name] = number
+    return description if is_any else None
+
+
+def generate(request, outcome, description):
+    """The answer that the description asks for."""
+    size, status, length = description[b"s"], description[b"r"], description[b"b"]
+    has_content = status not in (204, 205, 304)
+    if description[b"R"] or (has_content and size > len(CONTENT)):
+        raise Unpredictable
+    is_chunked = bool(description[b"k"]) and has_content and request.minor > 0
+    is_unsized = (bool(description[b"k"]) and request.minor == 0) or length == 0
+    if description[b"K"]:
+        outcome.closes = False
+    if description[b"C"] or length is not None or is_unsized:
+        outcome.closes = True
+
+    outcome.status = status
+    outcome.fields = {}
+    if not description[b"c"]:
+        outcome.fields[b"Cache-Control"] = b"no-cache"
+    if is_chunked:
+        outcome.fields[b"Transfer-Encoding"] = b"chunked"
+    elif not is_unsized and status != 204:
+        outcome.fields[b"Content-Length"] = b"%d" % (size if length is None and status != 205 else length or 0)
+    if outcome.closes:
+        outcome.fields[b"Connection"] = b"close"
+    elif request.minor == 0:
+        outcome.fields[b"Connection"] = b"keep-alive"
+
+    content = CONTENT[:size] if has_content and not outcome.is_head else b""
+    piece_size = min(description[b"p"], len(content)) or len(content) or 1
+    pieces = [content[at : at + piece_size] for at in range(0, len(content), piece_size)]
+    if is_chunked and not outcome.is_head:
+        pieces = [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces]
+        outcome.answer = b"".join(pieces) + b"0\r\n\r\n"
+    else:
+        outcome.answer = content
+    head_size = len("HTTP/1.1 200 \r\nServer: mote\r\nContent-Type: text/plain\r\n\r\n")
+    head_size += len("Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n")
+    head_size += sum(len(name) + len(value) + 4 for name, value in outcome.fields.items())
+    if description[b"x"] is not None and description[b"x"] <= head_size + len(outcome.answer):
+        outcome.cut = description[b"x"]
+    # A pause comes before each piece but the first, unless the connection is reset before it.
+    starts = list(itertools.accumulate(map(len, pieces), initial=head_size))[1:-1]
+    pauses = sum(outcome.cut is None or start < outcome.cut for start in starts)
+    outcome.ms = description[b"t"] + description[b"d"] * pauses
+
+
+def decimal(digits):
+    """The number; of more than 30 digits only that it is large."""
+    significant = digits.lstrip(b"0")
+    return int(significant or b"0") if len(significant) <= 30 else 10**30
 
 
 def closes(request):

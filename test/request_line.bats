@@ -81,8 +81,8 @@ ROWS
 404 open - GET /pipelines HTTP/1.1\r\nHost: a{END}
 404 open - GET //pipeline HTTP/1.1\r\nHost: a{END}
 404 open - GET /Pipeline HTTP/1.1\r\nHost: a{END}
-404 open - GET / HTTP/1.1\r\nHost: a{END}
-404 open - GET /?/pipeline HTTP/1.1\r\nHost: a{END}
+404 open - GET /. HTTP/1.1\r\nHost: a{END}
+404 open - GET /x?/pipeline HTTP/1.1\r\nHost: a{END}
 200 open ok GET /pipeline? HTTP/1.1\r\nHost: a{END}
 200 open ok GET /pipeline?a?b HTTP/1.1\r\nHost: a{END}
 200 open 0 GET /baseline11 HTTP/1.1\r\nHost: a{END}
@@ -143,8 +143,8 @@ ROWS
 200 open 3 POST HTTPS://[::1]:443/baseline11?a=1&b=2 HTTP/1.1\r\nHost: a{END}
 400 close - GET https:/a/pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET https://:443/pipeline HTTP/1.1\r\nHost: a{END}
-404 open - GET http://a HTTP/1.1\r\nHost: a{END}
-404 open - GET http://a?/pipeline HTTP/1.1\r\nHost: a{END}
+200 open - GET http://a HTTP/1.1\r\nHost: a{END}
+200 open - GET http://a?/pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET http:///pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET http://:80/pipeline HTTP/1.1\r\nHost: a{END}
 400 close - GET http://a:8x/pipeline HTTP/1.1\r\nHost: a{END}

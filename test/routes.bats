@@ -171,26 +171,26 @@ PYTHON
   for size in 0 1 9 10 11 99 100 101 256; do
     functions+="struct Text$size { void answer(Answer \\&answer) const {"
     functions+=" answer.text<\"$(printf '%*s' "$size" '' | tr ' ' x)\">(); } };\\n"
-    rows+="    {Method::get, \"/$size\"_b, functions_of<Text$size>},\\n"
+    rows+="    {to_get, \"/$size\"_b, functions_of<Text$size>},\\n"
     # The same by the way for content that only the running server knows.
     functions+="struct Bytes$size { void answer(Answer \\&answer) const {"
     functions+=" answer.text(\"$(printf '%*s' "$size" '' | tr ' ' x)\"_b); } };\\n"
-    rows+="    {Method::get, \"/bytes/$size\"_b, functions_of<Bytes$size>},\\n"
+    rows+="    {to_get, \"/bytes/$size\"_b, functions_of<Bytes$size>},\\n"
   done
   functions+='constexpr char page[answer_content_limit + 1]{};\n'
   functions+='struct Largest { void answer(Answer \&answer) const { answer.text({page, answer_content_limit}); } };\n'
   functions+='struct TooLarge { void answer(Answer \&answer) const { answer.text({page, sizeof page}); } };\n'
-  rows+='    {Method::get, "/largest"_b, functions_of<Largest>},\n    {Method::get, "/large"_b, functions_of<TooLarge>},\n'
+  rows+='    {to_get, "/largest"_b, functions_of<Largest>},\n    {to_get, "/large"_b, functions_of<TooLarge>},\n'
   functions+='struct Made { void answer(Answer \&answer) const { answer.text("201 Created", "application/json", "[1]"_b); } };\n'
-  rows+='    {Method::get, "/made"_b, functions_of<Made>},\n'
+  rows+='    {to_get, "/made"_b, functions_of<Made>},\n'
   # The longest status and type together, with the longest content, one byte more, and an error of a route's own.
   local type
   type=$(printf '%*s' 250 '' | tr ' ' x)
   functions+="struct Wide { void answer(Answer \\&answer) const { answer.text(\"299 ok\", \"$type\", {page, answer_content_limit}); } };\\n"
   functions+="struct TooWide { void answer(Answer \\&answer) const { answer.text(\"299 oky\", \"$type\", \"\"_b); } };\\n"
   functions+='struct Gone { void answer(Answer \&answer) const { answer.text("410 Gone", "text/plain", "gone"_b); } };\n'
-  rows+='    {Method::get, "/wide"_b, functions_of<Wide>},\n    {Method::get, "/too-wide"_b, functions_of<TooWide>},\n'
-  rows+='    {Method::get, "/gone"_b, functions_of<Gone>},\n'
+  rows+='    {to_get, "/wide"_b, functions_of<Wide>},\n    {to_get, "/too-wide"_b, functions_of<TooWide>},\n'
+  rows+='    {to_get, "/gone"_b, functions_of<Gone>},\n'
   sed "s|^// The functions of a route. What|$functions&|; s|^constexpr Route routes\[\] = {|&\\n$rows|" "$root/server.cpp" >"$folder/server.cpp"
   "$folder/build.sh"
   has_own_server=yes

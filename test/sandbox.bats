@@ -54,6 +54,9 @@ has_no_capabilities() {
     exchange 'bad request\r\n\r\n'
     assert_statuses 400
   done
+  exchange 'GET /delay/5 HTTP/1.1\r\nHost: a\r\n\r\n'
+  assert_body 5
+  exchange 'GET /?s=100k HTTP/1.1\r\nHost: a\r\n\r\nGET /?x=5 HTTP/1.1\r\nHost: a\r\n\r\n' # a long answer, a reset
   kill -USR1 "$server_pid"
   wait_until grep --quiet accepted "$server_log"
   stop_server
@@ -114,7 +117,7 @@ for port in random.sample(range(600, 1000), 100):
     : >"$server_log"
     setpriv --groups=7,8 "${server[@]}" --port "$port" "${options[@]}" 2>"$server_log" 3>&- &
     server_pid=$!
-    wait_until grep --quiet listening "$server_log"
+    wait_until grep --quiet ' (.* worker' "$server_log"
     server_port=$port exchange "$ok"
     assert_statuses 200
     [[ $(status_of Uid) == "$user"$'\t'"$user"$'\t'"$user"$'\t'"$user" ]] || fail "$(status_of Uid)"
@@ -159,7 +162,7 @@ copy_for_others() {
   server_log=$BATS_TEST_TMPDIR/log
   "${starting[@]}" "$server_program" --port "$port" 2>"$server_log" 3>&- &
   server_pid=$!
-  wait_until grep --quiet listening "$server_log"
+  wait_until grep --quiet ' (.* worker' "$server_log"
   server_port=$port exchange "$ok"
   assert_statuses 200
   has_no_capabilities
@@ -176,7 +179,7 @@ copy_for_others() {
   start_server
   exchange "$ok"
   assert_statuses 200
-  [[ $(grep --invert-match listening "$server_log") == \
+  [[ $(grep --invert-match ' (.* worker' "$server_log") == \
     'mote: still root: setgroups: Operation not permitted (errno 1)' ]] || fail "$(<"$server_log")"
   has_no_capabilities
   wait_until is_filtered
@@ -196,7 +199,7 @@ copy_for_others() {
     start_server
     exchange "$ok"
     assert_statuses 200
-    [[ $(grep --invert-match listening "$server_log") == "mote: still root: $call: Operation not permitted (errno 1)
+    [[ $(grep --invert-match ' (.* worker' "$server_log") == "mote: still root: $call: Operation not permitted (errno 1)
 mote: capabilities kept: capset: Operation not permitted (errno 1)" ]] || fail "$(<"$server_log")"
     stop_server
     run -1 --separate-stderr timeout 10 "${server_command[@]/--daemonize/--quiet=all}" "$built/server" --port 0 --user 5
@@ -211,7 +214,7 @@ mote: capabilities kept: capset: Operation not permitted (errno 1)" ]] || fail "
   start_server
   exchange "$ok"
   assert_statuses 200
-  [[ $(grep --invert-match listening "$server_log") == 'mote: system calls not filtered: seccomp: Invalid argument (errno 22)' ]]
+  [[ $(grep --invert-match ' (.* worker' "$server_log") == 'mote: system calls not filtered: seccomp: Invalid argument (errno 22)' ]]
 }
 
 # Prints the version of Landlock that the kernel has, or a negative number.

@@ -185,7 +185,7 @@ end_under_load() {
 start_successor() {
   "${server[@]}" --port "$server_port" --reuse-port 2>"$BATS_TEST_TMPDIR/second.log" 3>&- &
   second_pid=$!
-  wait_until grep --quiet listening "$BATS_TEST_TMPDIR/second.log"
+  wait_until grep --quiet ' (.* worker' "$BATS_TEST_TMPDIR/second.log"
 }
 
 @test "with --reuse-port another server takes over under load, and nothing fails" {

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Good, bad, slow and aborted traffic at once for a long time; then memory, descriptors and answers are checked.
+"""Good, bad, slow, late, long and aborted traffic at once for a long time; then memory, descriptors and answers are
+checked.
 
 usage: soak.py [SECONDS]     (600 by default)
 
@@ -11,6 +12,7 @@ is 1 if anything was wrong.
 """
 import collections
 import random
+import select
 import signal
 import subprocess
 import sys
@@ -33,10 +35,26 @@ REFUSED = {
 }
 
 
+def get(target):
+    return b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % target
+
+
+def generated(size):
+    """The content of a generated answer."""
+    digits = b".123456789" * 5
+    return (digits[:49] + b"\n") * (size // 50) + digits[:size % 50]
+
+
 def some_request(draw):
     """A request and the content of its answer."""
     n, m = draw.randrange(10**9), draw.randrange(10**9)
-    kind = draw.randrange(4)
+    kind = draw.randrange(24)
+    if kind == 0:
+        return get(b"/delay/%d" % (n % 50)), b"%d" % (n % 50)
+    if kind == 1:
+        size = n % draw.choice((100, 10000, 100000))
+        return get(b"/?s=%d&t=%d&p=%d" % (size, m % 20, m % 9000 + 1000)), generated(size)
+    kind %= 4
     if kind == 0:
         return OK, b"ok"
     if kind == 1:
@@ -61,8 +79,9 @@ def good(port, draw):
                 size = draw.choice((1, 7, 100, 5000))
                 peer.sendall(stream[at:at + size])
                 at += size
-            for _, content in requests:
-                assert answers.next()[2] == content, "a wrong answer"
+            for request, content in requests:
+                found = answers.next()
+                assert found and found[2] == content, (request, found and (found[0], found[2][:100]))
 
 
 def late(port, draw):
@@ -130,12 +149,43 @@ def never_reads(port, draw):
     raise AssertionError("it was not cut off")
 
 
+def long_answers(port, draw):
+    """Reads long answers, in chunks or not, fast or slowly."""
+    with connect(port, receive_buffer=draw.choice((0, 4096)), source="127.0.0.8", timeout=60) as peer:
+        answers = Answers(peer)
+        for _ in range(draw.randrange(3)):
+            size = draw.randrange(1 << 22)
+            peer.sendall(get(b"/?s=%d" % size) + get(b"/delay/1"))
+            time.sleep(draw.random() / 5)
+            assert answers.next()[2] == generated(size), "a wrong answer"
+            assert answers.next()[2] == b"1"
+        size, piece = draw.randrange(1 << 20), draw.randrange(1 << 18) + 1000
+        peer.sendall(get(b"/?k=1&C=1&s=%d&p=%d&d=%d" % (size, piece, draw.randrange(3))))
+        stream = b""
+        while received := peer.recv(65536):
+            stream += received
+        rest, content = stream.partition(b"\r\n\r\n")[2], b""
+        while not rest.startswith(b"0\r\n"):
+            digits, _, rest = rest.partition(b"\r\n")
+            content, rest = content + rest[:int(digits, 16)], rest[int(digits, 16) + 2:]
+        assert content == generated(size) and rest == b"0\r\n\r\n", "a wrong answer"
+
+
+def reads_nothing(port, draw):
+    """Asks for a long answer and does not read it: it is reset 20 s later."""
+    with connect(port, receive_buffer=4096, source="127.0.0.10") as peer:
+        peer.sendall(get(b"/?s=1g"))
+        poll, start = select.poll(), time.monotonic()
+        poll.register(peer, 0)  # errors only
+        assert poll.poll(60000), "it was not cut off"
+        assert time.monotonic() - start > 19, "it was cut off early"
+
+
 def main():
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    listener.close()
-    server = subprocess.Popen([HERE.parent / "server", "--port", str(port)], stderr=subprocess.PIPE, text=True)
-    print(server.stderr.readline().strip(), flush=True)
+    server = subprocess.Popen([HERE.parent / "server", "--port", "0"], stderr=subprocess.PIPE, text=True)
+    line = server.stderr.readline().strip()
+    print(line, flush=True)
+    port = int(re.search(r"port ([0-9]+) with", line)[1])
     pid, begin = server.pid, time.monotonic()
     counts, wrong, lock = collections.Counter(), [], threading.Lock()
 
@@ -150,14 +200,16 @@ def main():
                 with lock:
                     wrong.append(f"{kind.__name__}: {error!r}")
 
-    crew = [good] * 8 + [late] * 2 + [bad] * 2 + [aborted] * 2 + [slow] * 20 + [never_reads] * 10
+    crew = [good] * 8 + [late] * 2 + [bad] * 2 + [aborted] * 2 + [slow] * 20 + [never_reads] * 10 + \
+        [long_answers] * 4 + [reads_nothing] * 10
     threads = [threading.Thread(target=repeat, args=(kind, index), daemon=True) for index, kind in enumerate(crew)]
     probe = Probe(port)
     for thread in threads:
         thread.start()
-    loads = [subprocess.Popen(["wrk", "--threads", "1", "--connections", "200", "--duration", f"{SECONDS:.0f}s",
+    loads = [subprocess.Popen(["wrk", "--threads", "1", "--connections", "100", "--duration", f"{SECONDS:.0f}s",
                                "--timeout", "10s", "--script", HERE / "requests.lua", f"http://127.0.0.1:{port}", "--",
-                               profile], stdout=subprocess.PIPE, text=True) for profile in ("baseline", "short")]
+                               *sent], stdout=subprocess.PIPE, text=True)
+             for sent in (["baseline"], ["short"], ["get", "/delay/10"], ["get", "/?s=100kr&t=20r"])]
     most = 0
     reported = begin
     while any(thread.is_alive() for thread in threads):
@@ -176,7 +228,7 @@ def main():
             wrong.append(report.split("requests=")[0])
     try:
         slowest = probe.stop()
-        wait_until(lambda: descriptors(pid) <= 7, seconds=70)  # standard streams, listener, epoll and both timers
+        wait_until(lambda: descriptors(pid) <= 8, seconds=70)  # standard streams, listener, epoll, timers, run
     except AssertionError as error:
         wrong.append(repr(error))
         slowest = 0

@@ -20,27 +20,32 @@ refuse_arguments() {
   refuse_arguments 'unknown argument: -x' -x
   refuse_arguments 'unknown argument: 8080' 8080
   refuse_arguments 'unknown argument: ' ''
-  refuse_arguments 'unknown argument: --port=1' --port=1
   refuse_arguments 'unknown argument:  ' ' '
   refuse_arguments 'unknown argument: -' -
   refuse_arguments 'unknown argument: --' --
   refuse_arguments 'unknown argument: --por' --por
   refuse_arguments 'unknown argument: --ports' --ports
-  refuse_arguments 'unknown argument: -p,' -p,
+  refuse_arguments 'unknown argument: --pin=1' --pin=1
+  refuse_arguments 'unknown argument: -V1' -V1
+  refuse_arguments 'unknown argument: -u1' -u1
   local name # with a part of its line in the help
-  for name in '--port N' '--port ' '--user UID' '--help        this text' '-p, --port N      TCP port' '-p, --port'; do
+  for name in '--port N' '--port ' '--user UID' '--help        this text'; do
     refuse_arguments "unknown argument: $name" "$name" 1
   done
-  refuse_arguments 'no value: --port' --port
-  refuse_arguments 'no value: -t' --threads 1 -t
+  refuse_arguments '--port: no value' --port
+  refuse_arguments '-t: no value' --threads 1 -t
+  refuse_arguments '--port: , --port is not a number from 0 to 65535' '-p, --port'
   local number
   for number in 65536 -1 x 1x ' 1' '1 ' '' 99999999999999999999; do
-    refuse_arguments "not a number in range: $number" --port "$number"
+    refuse_arguments "--port: $number is not a number from 0 to 65535" --port "$number"
+    refuse_arguments "--port: $number is not a number from 0 to 65535" "--port=$number"
+    PORT=$number refuse_arguments "PORT: $number is not a number from 0 to 65535"
   done
-  refuse_arguments 'not a number in range: 0' --threads 0
-  refuse_arguments 'not a number in range: 1025' --threads 1025
-  refuse_arguments 'not a number in range: 0' --user 0
-  refuse_arguments 'not a number in range: 4294967295' --user 4294967295 # it would mean: nobody else
+  refuse_arguments '--port: =1 is not a number from 0 to 65535' -p=1
+  refuse_arguments '--threads: 0 is not a number from 1 to 1024' --threads 0
+  refuse_arguments '--threads: 1025 is not a number from 1 to 1024' -t1025
+  refuse_arguments '--user: 0 is not a number from 1 to 4294967294' --user=0
+  refuse_arguments '--user: 4294967295 is not a number from 1 to 4294967294' --user 4294967295 # it would mean: nobody else
 }
 
 @test "an argument longer than a line is cut in the message" {
@@ -54,7 +59,7 @@ refuse_arguments() {
     1.2.3.-4 0x7f.0.0.1 localhost : :1 1: ::: 1:::2 ::1: 1::2::3 1:2:3:4:5:6:7 1:2:3:4:5:6:7: 1:2:3:4:5:6:7:8:9 \
     1:2:3:4:5:6:7:8:: ::1:2:3:4:5:6:7:8 1::2:3:4:5:6:7:8 1:2:3:4::5:6:7:8 12345:: ::g '[::1]' '::1 ' ::1%lo 1.2.3.4:80 ::1.2.3.4 \
     unix:@name; do
-    refuse_arguments "not an address: $address" --address "$address"
+    refuse_arguments "--address: $address is not an address like 127.0.0.1, ::1 or unix:PATH" --address "$address"
   done
 }
 
@@ -107,11 +112,32 @@ PYTHON
   [[ $output == "mote $(sed --quiet 's/^#define MOTE_VERSION "\([^"]*\)".*/\1/p' "$root/server.cpp")" && -z $stderr ]]
 }
 
-@test "a start prints one line with name, version, address, port and number of workers" {
+@test "a value follows its option, or stands behind \`=\` or the letter; PORT in the environment is the default port" {
+  local port other arguments
+  read -r port other <<<"$(free_ports 2)"
+  for arguments in "--port $port" "--port=$port" "-p $port" "-p$port" "--port $other -p$port"; do
+    # shellcheck disable=SC2086 # words
+    start_server $arguments -t1 --address=127.0.0.1
+    [[ $server_port == "$port" ]] || fail "$arguments: $server_port"
+    stop_server
+  done
+  start_server -p"$port" # the option goes before
+  [[ $server_port == "$port" ]]
+  stop_server
+  PORT=$other run timeout 1 "${server[@]}" --address 127.0.0.1
+  [[ $output == *" http://127.0.0.1:$other/ ("* ]] || fail "$output"
+}
+
+@test "a start prints one line with name, version, URL, number of workers, user, and whether it is sandboxed" {
   start_server --threads 3
+  local user=$EUID
+  if ((user == 0)); then user=65534; fi
   # Where the kernel has no filters there is a line about that, too: see sandbox.bats.
   [[ $(grep --invert-match 'not filtered' "$server_log") == \
-    "$("${server[@]}" --version) listening on :: port $server_port with 3 workers" ]]
+    "$("${server[@]}" --version): http://[::]:$server_port/ (3 workers, user $user, sandboxed)" ]]
+  stop_server
+  start_server --threads 1 --no-sandbox
+  [[ $(<"$server_log") == "$("${server[@]}" --version): http://[::]:$server_port/ (1 worker, user $EUID, no sandbox)" ]]
 }
 
 # The CPUs that each worker may run on, a line a worker.
@@ -131,7 +157,7 @@ workers_cpus() {
   stop_server
   local server_command=(taskset --cpu-list "${allowed%%[,-]*}")
   start_server
-  grep --quiet 'with 1 worker$' "$server_log"
+  grep --quiet '(1 worker,' "$server_log"
 }
 
 @test "with --pin each worker has its own CPU" {
@@ -165,7 +191,7 @@ workers_cpus() {
 
 @test "each worker has its own descriptors only" {
   natively 'descriptors are not private'
-  start_server --threads 3
+  start_server --threads 3 "${visible[@]}"
   local task
   for task in /proc/"$server_pid"/task/*; do
     local sockets epolls
@@ -180,10 +206,10 @@ workers_cpus() {
 }
 
 @test "inherited descriptors are closed" {
-  exec 7</dev/null
-  start_server --threads 1
-  exec 7<&-
-  [[ -z $(find "/proc/$server_pid/fd" -name 7) ]]
+  exec 77</dev/null
+  start_server --threads 1 "${visible[@]}"
+  exec 77<&-
+  [[ -z $(find "/proc/$server_pid/fd" -name 77) ]]
 }
 
 @test "the descriptor limit is raised to the hard limit" {
@@ -205,7 +231,7 @@ workers_cpus() {
 @test "a port in use gets one line and status 1" {
   start_server
   run -1 --separate-stderr timeout 10 "${server[@]}" --port "$server_port"
-  [[ -z $output && $stderr == "mote: bind to :: port $server_port: Address already in use (errno 98)" ]] || fail "$stderr"
+  [[ -z $output && $stderr == "mote: bind to http://[::]:$server_port/: Address already in use (errno 98)" ]] || fail "$stderr"
 }
 
 @test "a port can be reused at once" {
@@ -215,7 +241,7 @@ workers_cpus() {
     server_log=$BATS_TEST_TMPDIR/$number.log # a new one: the old one says "listening" until it is truncated
     "${server[@]}" --port "$port" 2>"$server_log" 3>&- &
     server_pid=$!
-    wait_until grep --quiet listening "$server_log" || fail "$(<"$server_log")"
+    wait_until grep --quiet ' (.* worker' "$server_log" || fail "$(<"$server_log")"
     # The server closes first, which leaves a TIME_WAIT on its port; nc -N may be faster than the answer.
     run -0 python3 - "$port" <<'PYTHON'
 import socket, sys
@@ -248,7 +274,7 @@ PYTHON
     if [[ $error == 116 ]]; then reason='Unknown error'; fi # one that is not there
     run -1 --separate-stderr timeout 10 strace --output=/dev/null --trace=bind --inject=bind:error="$error" \
       "$built/server" --threads 1 --address 127.0.0.1 --port 0
-    [[ -z $output && $stderr == "mote: bind to 127.0.0.1 port 0: $reason (errno $error)" ]] || fail "$stderr"
+    [[ -z $output && $stderr == "mote: bind to http://127.0.0.1:0/: $reason (errno $error)" ]] || fail "$stderr"
   done
 }
 
@@ -266,6 +292,7 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
 @test "it does so for any default of IPV6_V6ONLY" {
   natively 'the calls are those of the emulator'
   if ! has_ipv6; then skip 'there is no IPv6 here'; fi
+  unshare --net true || skip 'this system does not let a test make a network namespace'
   # As bindv6only would have it: an option that is not set to 0 stays at 1.
   local server_command=(unshare --net bash -c 'echo 1 >/proc/sys/net/ipv6/bindv6only && ip link set lo up && exec "$@"' bash)
   start_server --threads 1
@@ -277,14 +304,14 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
   natively 'the emulator makes its own calls'
   # The first socket is the one that tries whether there is IPv6.
   start_under_strace --trace=socket --inject=socket:error=EAFNOSUPPORT:when=1
-  grep --quiet " listening on 0.0.0.0 port $server_port with 1 worker$" "$server_log"
+  grep --quiet " http://0.0.0.0:$server_port/ (1 worker," "$server_log"
   answers_on 127.0.0.2
   if has_ipv6; then run ! answers_on '[::1]'; fi
 }
 
 @test "--address takes one address" {
   start_server --threads 1 --address 127.0.0.3
-  grep --quiet " listening on 127.0.0.3 port $server_port with 1 worker$" "$server_log"
+  grep --quiet " http://127.0.0.3:$server_port/ (1 worker," "$server_log"
   answers_on 127.0.0.3
   run ! answers_on 127.0.0.1
   stop_server
@@ -297,7 +324,7 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
 @test "--address unix:PATH listens at a path only" {
   local path=$BATS_TEST_TMPDIR/socket
   start_server --threads 2 --address "unix:$path"
-  grep --quiet " listening on unix:$path with 2 workers$" "$server_log"
+  grep --quiet " unix:$path (2 workers," "$server_log"
   [[ $(stat --format=%A "$path") == srwxrwxrwx ]] # who may open the folder may connect
   run ! answers_on 127.0.0.1
   run -0 timeout 60 python3 "$root/test/unix_peers.py" "$path"
@@ -328,7 +355,7 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
   longest=${longest// /x}
   for path in '' @name @ "${longest}x"; do
     run -2 --separate-stderr timeout 10 "${server[@]}" --address "unix:$path"
-    [[ -z $output && $stderr == "mote: not an address: unix:$path (see --help)" ]] || fail "$stderr"
+    [[ -z $output && $stderr == "mote: --address: unix:$path is not an address like 127.0.0.1, ::1 or unix:PATH (see --help)" ]] || fail "$stderr"
   done
   stop_server
   start_server --threads 1 --address "unix:$longest"
@@ -338,7 +365,7 @@ has_ipv6() { grep --quiet '^00000000000000000000000000000001 ' /proc/net/if_inet
 @test "--port 0 takes a free port, and the first line names it" {
   start_server --threads 3 --port 0
   local taken
-  taken=$(sed --quiet 's/.* listening on :: port \([0-9]*\) with 3 workers$/\1/p' "$server_log")
+  taken=$(sed --quiet 's|.* http://\[::\]:\([0-9]*\)/ (3 workers,.*|\1|p' "$server_log")
   ((taken > 0))
   # Every worker is there: the kernel spreads what comes from different ports.
   server_port=$taken run_peers <<'PYTHON'
@@ -369,15 +396,15 @@ PYTHON
 @test "every inherited descriptor is closed" {
   natively 'the emulator has descriptors of its own'
   local server_command=(bash -c 'exec "$@" 3</dev/null 9</dev/null' bash)
-  start_server --threads 1
+  start_server --threads 1 "${visible[@]}"
   run -0 ls -l "/proc/$server_pid/fd"
-  # The standard streams, and the order to stop.
-  [[ ${#lines[@]} == 5 && $output == *'3 -> anon_inode:[timerfd]' ]] || fail "$output"
+  # The standard streams, the order to stop, and the file that holds the run.
+  [[ ${#lines[@]} == 6 && $output == *'3 -> anon_inode:[timerfd]'*'memfd:'* ]] || fail "$output"
 }
 
 @test "the default port is 8080" {
   run timeout 1 "${server[@]}"
-  [[ $output == *' listening on :: port 8080 '* || $output == *'bind to :: port 8080: Address already in use'* ]] ||
+  [[ $output == *' http://[::]:8080/ '* || $output == *'bind to http://[::]:8080/: Address already in use'* ]] ||
     fail "$output"
 }
 

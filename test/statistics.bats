@@ -21,6 +21,31 @@ workers = counted(pid, 5)  # a connection is closed once all else is counted
 assert sum(worker["requests"] for worker in workers) == sum(worker["accepted"] for worker in workers) == 100, workers
 assert sum(worker["requests"] != 0 for worker in workers) >= 3, workers
 PYTHON
+  # The lines name their workers. A last one has the sums.
+  local said
+  said=$(tail --lines=6 "$server_log")
+  for number in 1 2 3 4 5; do grep --quiet "^mote: worker $number: " <<<"$said" || fail "$said"; done
+  [[ ${said##*$'\n'} == 'mote: all 5 workers: 0 open, 0 delayed, 100 accepted, 100 requests, '* ]] || fail "$said"
+}
+
+@test "an answer that waits is counted as delayed, and as a request when it is sent" {
+  start_server --threads 1
+  run_peers <<'PYTHON'
+def expect(**numbers):
+    try:
+        wait_until(lambda: numbers.items() <= counted(pid)[0].items(), seconds=5)
+    except AssertionError:
+        raise AssertionError(f"{counted(pid)[0]} instead of {numbers}") from None
+peers = [connect(port) for _ in range(3)]
+for peer, ms, more in zip(peers, (1500, 3600000, 3600000), (b"", b"", OK)):
+    peer.sendall(b"GET /delay/%d HTTP/1.1\r\nHost: a\r\n\r\n" % ms + more)
+expect(**{"open": 3, "delayed": 3, "requests": 0, "bytes out": 0})
+_, head, content = Answers(peers[0]).next()
+expect(**{"open": 3, "delayed": 2, "requests": 1, "bytes out": len(head) + 4 + len(content)})
+for peer in peers:
+    abort(peer)
+expect(open=0, delayed=0, requests=1, expired=0, stalled=0)
+PYTHON
 }
 
 @test "expired connections, stalled sends and exhausted descriptors are counted" {
@@ -115,7 +140,7 @@ for is_full_at_start in True, False:
         os.unlink(path)
     server = subprocess.Popen([program, "--threads", "2", "--address", "unix:" + path], stderr=write)
     if not is_full_at_start:
-        assert b" listening on " in os.read(read, 4096)
+        assert b" unix:" in os.read(read, 4096)
         fill(write)
     wait_until(is_answered)
     asks(server.pid, signal.SIGUSR1)

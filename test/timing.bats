@@ -99,7 +99,7 @@ PYTHON
   start_server --threads 1 --reuse-port
   "${server[@]}" --port "$server_port" --threads 1 --reuse-port 2>"$BATS_TEST_TMPDIR/second.log" 3>&- &
   second_pid=$!
-  wait_until grep --quiet listening "$BATS_TEST_TMPDIR/second.log"
+  wait_until grep --quiet ' (.* worker' "$BATS_TEST_TMPDIR/second.log"
   run_peers <<'PYTHON'
 from concurrent.futures import ThreadPoolExecutor
 import signal

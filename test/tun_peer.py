@@ -133,8 +133,8 @@ def main():
         try:
             def said():
                 return pathlib.Path(log.name).read_text()
-            wait_until(lambda: " listening on " in said())
-            server_port = int(said().split(" port ")[1].split()[0])
+            wait_until(lambda: " http://" in said())
+            server_port = int(said().rpartition(":")[2].split("/")[0])
             connections = {n: Connection(tun, server_port, n) for n in range(40000, 40000 + len(streams))}
             threading.Thread(target=take_packets, args=(tun, connections), daemon=True).start()
             for connection, (before, behind, *_) in zip(connections.values(), streams.values()):

@@ -29,7 +29,7 @@ url() { echo "http://127.0.0.1:$server_port$1"; }
 
 @test "every answer is text/plain" {
   local arguments
-  for arguments in '/baseline11?a=1&b=2' '/baseline11?a=1&b=2 --data 3' /pipeline; do
+  for arguments in '/baseline11?a=1&b=2' '/baseline11?a=1&b=2 --data 3' /pipeline /delay/10; do
     # shellcheck disable=SC2086  # a path and perhaps an option
     run -0 curl --silent --fail --output /dev/null --write-out '%{content_type}' "$(url)"$arguments
     [[ $output == text/plain ]] || fail "$arguments: $output"
@@ -52,6 +52,60 @@ url() { echo "http://127.0.0.1:$server_port$1"; }
   run -0 curl --silent --fail --data "$first" "$(url '/baseline11?a=13&b=42')" \
     --next --silent --fail --data "$second" --write-out ' %{num_connects}' "$(url '/baseline11?a=13&b=42')"
   [[ $output == "$((55 + first))$((55 + second)) 0" ]]
+}
+
+# Sets `us` to the microseconds that curl has measured. It prints seconds with six decimals.
+set_us() { us=$((10#${1/./})); }
+
+# take PATH: sets `output` to the content of a GET, and `us` to the time that it took.
+take() {
+  run -0 curl --silent --fail --write-out ' %{time_total}' "$(url "$1")"
+  set_us "${output##* }"
+  output=${output% *}
+}
+
+@test "GET /delay/MS answers MS after that time" {
+  local _ ms
+  for _ in {1..10}; do
+    ms=$((10 + RANDOM % 81))
+    take "/delay/$ms"
+    [[ $output == "$ms" ]] || fail "$ms: $output"
+    ((us >= ms * 900 && us < 2000000)) || fail "$ms ms: $us us"
+  done
+}
+
+@test "GET /delay/0 answers 0" {
+  take /delay/0
+  [[ $output == 0 ]] || fail "$output"
+  ((us < 2000000)) || fail "$us us"
+}
+
+@test "a delay is as long as the request says" {
+  take /delay/500
+  local long=$us
+  take /delay/10
+  ((long - us >= 300000 && long < 2000000)) || fail "500 ms: $long us; 10 ms: $us us"
+}
+
+@test "32 delays at once overlap, and each is answered with its own number" {
+  local n ms list='' sum_ms=0 start=$EPOCHREALTIME line
+  for n in {0..31}; do
+    ms=$((100 + 12 * n + RANDOM % 12))
+    list+=,$ms
+    sum_ms=$((sum_ms + ms))
+  done
+  # Beside parallel transfers curl prints a progress meter on standard error.
+  run -0 --separate-stderr curl --silent --fail --parallel --parallel-immediate --parallel-max 32 \
+    --output "$BATS_TEST_TMPDIR/#1" --write-out '%{url_effective} %{time_total}\n' "$(url "/delay/{${list#,}}")"
+  ((${#lines[@]} == 32)) || fail "$output"
+  python3 -c "import sys; sys.exit($EPOCHREALTIME - $start > $sum_ms / 2000)" || fail "one after the other: $output"
+  for line in "${lines[@]}"; do
+    ms=${line% *}
+    ms=${ms##*/}
+    [[ $(<"$BATS_TEST_TMPDIR/$ms") == "$ms" ]] || fail "$ms: $(<"$BATS_TEST_TMPDIR/$ms")"
+    set_us "${line##* }"
+    ((us >= ms * 900)) || fail "$line"
+  done
 }
 
 # The request shapes of the fragmentation check, one file each, and the contents that they are answered with.
