@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures what a request costs: mote beside the floor (test/floor.cpp) and, if it is installed, nginx.
+"""Measures what a request costs: mote beside the floor (test/floor.cpp) and, if they are installed, nginx and HAProxy.
 
 Each server runs with one worker on one CPU and the load on another, if there are two. The servers take turns within a
 round, in reverse order in every other one, so that whatever else the machine does falls on all of them. Figures are
@@ -10,11 +10,18 @@ requests of a second at the higher counts.
 
 At 512 connections there is a row more in the baseline, "open": mote with --no-sandbox.
 
-Profiles: what test/requests.lua sends, as fast as it is answered (baseline, pipelined, short) or some 10,000 times a
-second over 1,024 connections (fixed); 1,024 connections that have sent one request each and then nothing (idle); and
-no connection at all (asleep). The last three are not about speed, but about what the server does unasked; nginx has no
-part in idle and asleep, nor at 16,000 connections, where only the baseline is measured. Counts for which there are not
-enough descriptors (ulimit -Hn) are left out.
+Profiles:
+  baseline, pipelined, short
+         what test/requests.lua sends, as fast as it is answered; at 16,000 connections only the baseline, without nginx
+  sizes  GET /?s=100, 16k, 64k and 1m over 64 connections. nginx sends files of these sizes by sendfile. HAProxy returns
+         100 bytes and 16 KiB from its memory. The ratios are to nginx.
+  delay  GET /delay/10 over 512 and 15,000 connections. A connection is answered 100 times a second at most. The ratio
+         is to the row "baseline": the baseline of the same server.
+  fixed  the baseline some 10,000 times a second over 1,024 connections
+  idle   1,024 connections that have sent one request each and then nothing
+  asleep no connection at all
+The last three are not about speed, but about what the server does unasked; nginx has no part in idle and asleep. Counts
+for which there are not enough descriptors (ulimit -Hn) are left out.
 
 Prints tables as it goes; then writes all runs, their medians and the machine's description to JSON, and draws charts
 (test/chart.py): those of the README in test/charts/, or beside JSON if any of the settings below is given or nginx is
@@ -27,10 +34,12 @@ Environment, all optional:
   ROUNDS       how often every server has its turn (10; at idle and asleep no more than 3)
   SECONDS      length of a run in whole seconds, as wrk takes them (1; at 16,000 connections at least 4)
   CONNECTIONS  counts for baseline, pipelined and short ("64 512 4096 16000")
-  PROFILES     which ones ("baseline pipelined short fixed idle asleep")
+  PROFILES     which ones ("baseline pipelined short sizes delay fixed idle asleep")
   JSON         where the results go (.bench/results.json)
   SERVER       the mote to measure (./server)
-  QUICK=1      a rough look within a minute: two rounds, 512 connections, if the above do not say otherwise
+  WORKERS      of each server but the floor (1); with more, they and the load share all CPUs
+  QUICK=1      a rough look in about a minute: two rounds, 512 connections, if the above do not say otherwise; two of the
+               sizes, and delay with 512 connections only
 """
 import datetime
 import json
@@ -55,35 +64,56 @@ QUICK = os.environ.get("QUICK", "") not in ("", "0")
 ROUNDS = int(os.environ.get("ROUNDS", "2" if QUICK else "10"))
 SECONDS = int(os.environ.get("SECONDS", "1"))
 CONNECTIONS = [int(count) for count in os.environ.get("CONNECTIONS", "512" if QUICK else "64 512 4096 16000").split()]
-ALL_PROFILES = "baseline pipelined short fixed idle asleep"
+ALL_PROFILES = "baseline pipelined short sizes delay fixed idle asleep"
 PROFILES = os.environ.get("PROFILES", ALL_PROFILES).split()
 JSON = pathlib.Path(os.environ.get("JSON", ROOT / ".bench" / "results.json"))
 SERVER = os.environ.get("SERVER", str(ROOT / "server"))
-HAS_SETTINGS = any(map(os.environ.get, ("ROUNDS", "SECONDS", "CONNECTIONS", "PROFILES", "JSON", "SERVER", "QUICK")))
+WORKERS = int(os.environ.get("WORKERS", "1"))
+HAS_SETTINGS = any(map(os.environ.get, ("ROUNDS", "SECONDS", "CONNECTIONS", "PROFILES", "JSON", "SERVER", "WORKERS",
+                                        "QUICK")))
 CHARTS = JSON.parent if HAS_SETTINGS or not shutil.which("nginx") else HERE / "charts"
-MANY = 10000  # connections from which on wrk needs seconds to make them: only the baseline, and without nginx
+MANY = 10000  # connections from which on wrk needs seconds to make them
 MANY_SECONDS = 4
 SPARE_DESCRIPTORS = 100  # what wrk and the servers need besides connections
 WRK_SPARE_SECONDS = 60  # beyond its duration, until it counts as hung
 UNASKED = ("idle", "asleep")  # profiles that wrk has no part in
 UNASKED_ROUNDS = 3  # at most: what is counted in them hardly varies
 STEADY_CONNECTIONS = 1024  # of the profiles fixed and idle
+SIZES = {"100": 100, "16k": 16 << 10, "64k": 64 << 10, "1m": 1 << 20}
+RETURNED_SIZES = ("100", "16k")  # what HAProxy can answer by itself: it needs a buffer of that size for each connection
+SIZES_CONNECTIONS = 64
+DELAY_CONNECTIONS = (512, 15000)
+DELAY_MS = 10
+SIZES_PROFILES = [f"s={size}" for size in (("100", "64k") if QUICK else SIZES)]
 PIPELINED_REQUEST = b"GET /pipeline HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
 LAST_REQUEST = b"GET /baseline11?a=13&b=42 HTTP/1.1\r\nHost: localhost:8080\r\nConnection: close\r\n\r\n"
 FLOOR_FLAGS = ["-O2", "-std=c++20", "-nostdlib", "-static", "-ffreestanding", "-fno-stack-protector",
                "-fno-asynchronous-unwind-tables", "-fno-pie", "-no-pie"]
 NGINX_CONFIGURATION = """
-daemon off; master_process off; pid {folder}/pid; error_log stderr crit;
+{workers} daemon off; pid {folder}/pid; error_log stderr crit;
 events {{ worker_connections 20000; }}
 http {{
   access_log off; keepalive_requests 1000000000; client_body_temp_path {folder}; proxy_temp_path {folder};
   fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  sendfile on; tcp_nopush on; open_file_cache max=10; open_file_cache_valid 1h;
   server {{
-    listen 127.0.0.1:{port} backlog=65535; default_type text/plain;
+    listen 127.0.0.1:{port} backlog=65535 reuseport; default_type text/plain; root {folder}/files;
     location = /baseline11 {{ return 200 "75"; }}
     location = /pipeline {{ return 200 "ok"; }}
   }}
 }}
+"""
+HAPROXY_CONFIGURATION = """
+global
+  nbthread {workers}
+  tune.bufsize 32768
+  maxconn 1000
+defaults
+  mode http
+  timeout client 60s
+frontend sizes
+  bind 127.0.0.1:{port} backlog 65535
+{rules}
 """
 
 
@@ -96,7 +126,7 @@ def free_port():
 def pinned(cpu):
     """The words before a command that keep it on one of our CPUs, if there are two."""
     cpus = sorted(os.sched_getaffinity(0))
-    return ["taskset", "--cpu-list", str(cpus[cpu])] if len(cpus) > 1 else []
+    return ["taskset", "--cpu-list", str(cpus[cpu])] if len(cpus) > 1 and WORKERS == 1 else []
 
 
 class Server:
@@ -119,10 +149,18 @@ class Server:
             time.sleep(0.01)
         raise SystemExit(f"bench: {name} does not listen on port {self.port}")
 
+    def pids(self):
+        """Its process and, of a server that has a process for each worker, those."""
+        children = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [self.process.pid, *map(int, children)]
+
+    def tasks(self):
+        return [task for pid in self.pids() for task in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+
     def cpu(self):
         """Nanoseconds on a CPU, and clock ticks in user and in system mode, of all threads so far."""
         total = user = system = 0
-        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+        for task in self.tasks():
             total += int((task / "schedstat").read_text().split()[0])
             fields = (task / "stat").read_text().rpartition(")")[2].split()
             user, system = user + int(fields[11]), system + int(fields[12])
@@ -131,7 +169,7 @@ class Server:
     def switches(self):
         """How often its threads have gone to sleep, and how often another one took their CPU."""
         voluntary = involuntary = 0
-        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+        for task in self.tasks():
             fields = dict(line.split(":\t") for line in (task / "status").read_text().splitlines() if ":\t" in line)
             voluntary += int(fields["voluntary_ctxt_switches"])
             involuntary += int(fields["nonvoluntary_ctxt_switches"])
@@ -139,8 +177,8 @@ class Server:
 
     def peak_memory(self):
         """KiB."""
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0])
+        return sum(int(pathlib.Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0])
+                   for pid in self.pids())
 
     def stop(self):
         self.process.terminate()
@@ -179,16 +217,16 @@ def percentile(latencies, percent):
     return 0
 
 
-def wrk(port, profile, connections):
-    """What wrk prints after a run."""
+def wrk(port, sent, connections):
+    """What wrk prints after a run. `sent`: the arguments of requests.lua."""
     seconds = max(SECONDS, MANY_SECONDS) if connections >= MANY else SECONDS
     command = pinned(1) + ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
                            "--latency", "--script", str(HERE / "requests.lua"), f"http://127.0.0.1:{port}",
-                           "--", profile]
+                           "--", *sent]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + WRK_SPARE_SECONDS)
     except subprocess.TimeoutExpired:
-        raise SystemExit(f"bench: wrk does not end: {profile}, {connections} connections") from None
+        raise SystemExit(f"bench: wrk does not end: {' '.join(sent)}, {connections} connections") from None
     if done.returncode or "requests=" not in done.stdout:
         raise SystemExit(f"bench: wrk failed: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
     return done.stdout
@@ -198,17 +236,17 @@ class TooFew(Exception):
     """A run in which not even one request was answered on each connection: wrk had not made them all."""
 
 
-def measure(server, profile, connections):
+def measure(server, sent, connections):
     """One run of wrk against `server`: what it and the kernel counted meanwhile."""
     before, switches_before, start = server.cpu(), server.switches(), time.monotonic()
-    output = wrk(server.port, profile, connections)
+    output = wrk(server.port, sent, connections)
     elapsed = time.monotonic() - start
     total, user, system = (after - start for after, start in zip(server.cpu(), before))
     fields = dict(pair.split("=") for pair in output.strip().splitlines()[-1].split())
     pairs = [map(int, pair.split(":")) for pair in fields.pop("latencies_us", "").split(",") if pair]
     result = {key: int(value) for key, value in fields.items()}
     if result["requests"] < connections:
-        raise TooFew(f"{profile}, {connections} connections: {result['requests']} requests answered")
+        raise TooFew(f"{' '.join(sent)}, {connections} connections: {result['requests']} requests answered")
     latencies = measured_latencies(pairs, result["duration_us"], result["requests"], connections)
     result["p50_us"], result["p99_us"] = percentile(latencies, 50), percentile(latencies, 99)
     result["rate"] = result["requests"] * 1e6 / result["duration_us"]
@@ -244,27 +282,62 @@ def watch(server, connections):
     return result
 
 
-def commands(profile, connections, folder):
-    """Name and command, given a port, of each server that can be measured."""
+def mote(port, *options):
+    return [SERVER, *options, "--threads", str(WORKERS), "--port", str(port)]
+
+
+def nginx(port, folder):
+    configuration = folder / f"nginx-{port}.conf"
+    workers = "master_process off;" if WORKERS == 1 else f"worker_processes {WORKERS}; user root;"
+    configuration.write_text(NGINX_CONFIGURATION.format(folder=folder, port=port, workers=workers))
+    return ["nginx", "-p", str(folder), "-c", str(configuration), "-e", "stderr"]
+
+
+def haproxy(port, folder):
+    configuration = folder / f"haproxy-{port}.cfg"
+    rules = "\n".join(f"  http-request return status 200 content-type text/plain file {folder}/files/{size} "
+                      f"if {{ path /{size} }}" for size in RETURNED_SIZES)
+    configuration.write_text(HAPROXY_CONFIGURATION.format(port=port, workers=WORKERS, rules=rules))
+    return ["haproxy", "-db", "-f", str(configuration)]
+
+
+def make_files(folder):
+    """Those that nginx and HAProxy answer with."""
+    (folder / "files").mkdir()
+    for name, size in SIZES.items():
+        (folder / "files" / name).write_text("x" * size)
+
+
+def servers_of(profile, connections, folder):
+    """Name, command for a port, and what wrk sends, of each server that can be measured: ratios are to the first."""
+    if profile in SIZES_PROFILES:
+        size = profile.removeprefix("s=")
+        if shutil.which("nginx"):
+            yield "nginx", lambda port: nginx(port, folder), ("get", f"/{size}")
+        yield "mote", mote, ("get", f"/?s={size}")
+        if shutil.which("haproxy") and size in RETURNED_SIZES:
+            yield "haproxy", lambda port: haproxy(port, folder), ("get", f"/{size}")
+        return
+    if profile == "delay":
+        yield "baseline", mote, ("baseline",)
+        yield "mote", mote, ("get", f"/delay/{DELAY_MS}")
+        return
     request_bytes = len(PIPELINED_REQUEST) if profile == "pipelined" else 0
-    yield "floor", lambda port: [str(folder / "floor"), str(port), str(request_bytes), str(len(LAST_REQUEST))]
-    yield "mote", lambda port: [SERVER, "--threads", "1", "--port", str(port)]
+    floor = [str(folder / "floor"), str(request_bytes), str(len(LAST_REQUEST))]
+    yield "floor", lambda port: [floor[0], str(port), *floor[1:]], (profile,)
+    yield "mote", mote, (profile,)
     if profile == "baseline" and connections == 512:
-        yield "open", lambda port: [SERVER, "--no-sandbox", "--threads", "1", "--port", str(port)]
+        yield "open", lambda port: mote(port, "--no-sandbox"), (profile,)
     if shutil.which("nginx") and profile not in UNASKED and connections < MANY:
-        def nginx(port):
-            configuration = folder / f"nginx-{port}.conf"
-            configuration.write_text(NGINX_CONFIGURATION.format(folder=folder, port=port))
-            return ["nginx", "-p", str(folder), "-c", str(configuration), "-e", "stderr"]
-        yield "nginx", nginx
+        yield "nginx", lambda port: nginx(port, folder), (profile,)
 
 
-def run_once(profile, connections, command):
+def run_once(profile, connections, command, sent):
     """A run against a server of its own."""
     port = free_port()
     server = Server(command(port), port)
     try:
-        return watch(server, connections) if profile in UNASKED else measure(server, profile, connections)
+        return watch(server, connections) if profile in UNASKED else measure(server, sent, connections)
     finally:
         server.stop()
 
@@ -272,23 +345,23 @@ def run_once(profile, connections, command):
 def run(profile, connections, folder):
     """All rounds of a profile: the results by server, in the order of the rounds; None if there is no measuring it."""
     runs = {}
+    servers = list(servers_of(profile, connections, folder))
     for number in range(min(ROUNDS, UNASKED_ROUNDS) if profile in UNASKED else ROUNDS):
-        servers = list(commands(profile, connections, folder))
-        for name, command in reversed(servers) if number % 2 else servers:
+        for name, command, sent in reversed(servers) if number % 2 else servers:
             try:
-                result = run_once(profile, connections, command)
+                result = run_once(profile, connections, command, sent)
             except TooFew:  # a moment in which the machine did something else
                 try:
-                    result = run_once(profile, connections, command)
+                    result = run_once(profile, connections, command, sent)
                 except TooFew as error:
                     print(f"{error}, twice: left out", flush=True)
                     return None
             runs.setdefault(name, []).append(result)
     for name, results in runs.items():
-        for mine, floor in zip(results, runs["floor"]):
+        for mine, first in zip(results, runs[servers[0][0]]):
             key = "cpu_ns" if "cpu_ns" in mine else "cpu_share"
-            mine["ratio"] = mine[key] / floor[key] if floor[key] else None
-    return runs
+            mine["ratio"] = mine[key] / first[key] if first[key] else None
+    return {name: runs[name] for name, _, _ in servers}
 
 
 def spread(results, value):
@@ -302,8 +375,8 @@ def print_speed(profile, connections, runs):
         def median(key):
             return spread(results, lambda result: result[key])[0]
         cpu, ratio = (spread(results, lambda result: result[key]) for key in ("cpu_ns", "ratio"))
-        print(f"{profile:<9} {connections:>6} {name:<6} {median('rate'):>10.0f} {median('p50_us'):>7.0f} "
-              f"{median('p99_us'):>8.0f} {cpu[0]:>6.0f} {cpu[1]:>6.0f} {cpu[2]:>6.0f} {median('user_ns'):>6.0f} "
+        print(f"{profile:<9} {connections:>6} {name:<8} {median('rate'):>10.0f} {median('p50_us'):>7.0f} "
+              f"{median('p99_us'):>8.0f} {cpu[0]:>7.0f} {cpu[1]:>6.0f} {cpu[2]:>6.0f} {median('user_ns'):>6.0f} "
               f"{median('system_ns'):>6.0f} {max(result['peak_kib'] for result in results):>7} "
               f"{sum(result['errors'] for result in results):>6}  {ratio[0]:>5.2f} {ratio[1]:>5.2f} {ratio[2]:>5.2f}",
               flush=True)
@@ -315,7 +388,7 @@ def print_unasked(profile, connections, runs):
         slept, taken = (spread(results, lambda result: result["switches"][kind]) for kind in (0, 1))
         ratios = [result["ratio"] for result in results if result["ratio"] is not None]
         ratio = f"{statistics.median(ratios):>5.2f} {min(ratios):>5.2f} {max(ratios):>5.2f}" if ratios else "    -"
-        print(f"{profile:<9} {connections:>6} {name:<6} {spread(results, lambda result: result['rate'])[0]:>10.0f} "
+        print(f"{profile:<9} {connections:>6} {name:<8} {spread(results, lambda result: result['rate'])[0]:>10.0f} "
               f"{share[0]:>11.0f} {share[1]:>10.0f} {share[2]:>10.0f} {slept[0]:>9.1f} {taken[0]:>9.1f} "
               f"{sum(result['errors'] for result in results):>6}  {ratio}", flush=True)
 
@@ -335,6 +408,7 @@ def describe_machine(folder):
             "compiler": first_line("g++", "--version"),
             "wrk": first_line("wrk", "--version").removeprefix("wrk ").partition(" ")[0],
             "nginx": first_line("nginx", "-v").rpartition("/")[2] if shutil.which("nginx") else None,
+            "haproxy": first_line("haproxy", "-v").split()[2] if shutil.which("haproxy") else None,
             "binary_bytes": {name: os.stat(program).st_size for name, program in programs.items() if program}}
 
 
@@ -371,10 +445,11 @@ def check_settings():
     unknown = set(PROFILES) - set(ALL_PROFILES.split())
     if unknown or not PROFILES:
         raise SystemExit(f"bench: unknown or no profiles: {' '.join(unknown)} (there are: {ALL_PROFILES})")
-    if ROUNDS < 1 or SECONDS < 1:
-        raise SystemExit("bench: ROUNDS and SECONDS are at least 1")
-    if not shutil.which("nginx"):
-        print("bench: nginx is not installed (apt-get install nginx-light): no rows for it", file=sys.stderr)
+    if min(ROUNDS, SECONDS, WORKERS) < 1:
+        raise SystemExit("bench: ROUNDS, SECONDS and WORKERS are at least 1")
+    for program, package in ("nginx", "nginx-light"), ("haproxy", "haproxy"):
+        if not shutil.which(program):
+            print(f"bench: {program} is not installed (apt-get install {package}): no rows for it", file=sys.stderr)
 
 
 def build_floor(folder):
@@ -391,24 +466,39 @@ def fits(connections, limit):
     return False
 
 
-def measure_speed(folder, limit):
-    print("profile    conns server requests/s  p50 us   p99 us CPU ns  (low  high)   user system     KiB errors  "
-          "ratio  (low  high)")
+def rows_of_speed(limit):
+    """Profile and connections of each, as far as there are descriptors."""
     for connections in (count for count in CONNECTIONS if fits(count, limit)):
         for profile in ("baseline", "pipelined", "short"):
             if profile in PROFILES and (connections < MANY or profile == "baseline"):
-                runs = run(profile, connections, folder)
-                if runs:
-                    print_speed(profile, connections, runs)
-                yield profile, connections, runs
+                yield profile, connections
         if connections >= MANY:
             print(f"{connections} connections only on the baseline and without nginx: each run takes "
                   f"{max(SECONDS, MANY_SECONDS)} s")
+    if "sizes" in PROFILES:
+        yield from ((profile, SIZES_CONNECTIONS) for profile in SIZES_PROFILES)
+    if "delay" in PROFILES:
+        counts = DELAY_CONNECTIONS[:1] if QUICK else DELAY_CONNECTIONS
+        yield from (("delay", count) for count in counts if fits(count, limit))
+
+
+def measure_speed(folder, limit):
+    print("profile    conns server   requests/s  p50 us   p99 us  CPU ns  (low  high)   user system     KiB errors  "
+          "ratio  (low  high)")
+    for profile, connections in rows_of_speed(limit):
+        runs = run(profile, connections, folder)
+        if runs:
+            print_speed(profile, connections, runs)
+        if runs and profile == "delay":
+            possible = connections * 1000 / DELAY_MS
+            share = spread(runs["mote"], lambda result: result["rate"])[0] / possible
+            print(f"{connections} connections allow {possible:,.0f} requests/s: this is {share:.0%} of it", flush=True)
+        yield profile, connections, runs
 
 
 def measure_unasked(folder, limit):
     print("\nslept, taken: voluntary and involuntary context switches"
-          "\nprofile    conns server requests/s    CPU ns/s       (low      high)   slept/s   taken/s errors  "
+          "\nprofile    conns server   requests/s    CPU ns/s       (low      high)   slept/s   taken/s errors  "
           "ratio  (low  high)")
     for profile, connections in (("fixed", STEADY_CONNECTIONS), ("idle", STEADY_CONNECTIONS), ("asleep", 0)):
         if profile in PROFILES and fits(connections, limit):
@@ -426,12 +516,13 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         build_floor(folder)
+        make_files(folder)
         machine = describe_machine(folder)
         print("\n".join(f"{key}: {value}" for key, value in machine.items()))
         print(f"\n{ROUNDS} rounds, {SECONDS} s a run; medians, lowest and highest"
               f"{'; QUICK: these figures are rough' if QUICK else ''}", flush=True)
         measured = []
-        if {"baseline", "pipelined", "short"} & set(PROFILES):
+        if {"baseline", "pipelined", "short", "sizes", "delay"} & set(PROFILES):
             measured += measure_speed(folder, limit)
         if {"fixed", *UNASKED} & set(PROFILES):
             measured += measure_unasked(folder, limit)

@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Draws what test/bench.py has measured, and sets the same figures into the README.
+"""Draws what test/bench.py has measured, and sets the same figures into pages: README.md and test/README.md.
 
-usage: chart.py RESULTS FOLDER [README]
+usage: chart.py RESULTS FOLDER [PAGE...]
 
 RESULTS is what test/bench.py has written, or the bench.json of an earlier drawing. In FOLDER this makes
-bench-light.svg and bench-dark.svg, alike but for their colours, and bench.json: what the charts and the README show of
-RESULTS. In README it replaces the rows of the first table that come from RESULTS, the table of all measurements, and
-the line that says when, where and with what. Exit status 1 after one line that says why: RESULTS lack what the charts
-show, or README has no place for a figure.
+bench-light.svg and bench-dark.svg, alike but for their colours, and bench.json: what the charts and the pages show of
+RESULTS. In the pages it replaces, wherever they stand:
+  - the tables that begin with a head of TABLES, below. Each must stand in one of the pages, unless there is nothing for
+    it in RESULTS.
+  - lines that say when, where and with what, as "On 2 January 2026, 2 CPUs (...)": at least one
+  - rows that begin like one of FIGURES, in a table of mote, floor, nginx and command: one of each at most
+Exit status 1 after one line that says why: RESULTS lack what the charts show, or the pages have no place for a figure.
 
 Bars are drawn to a linear scale from zero: where one is a hundred times shorter than another, that is what there is to
 see, and its number stands beside it.
@@ -40,9 +43,6 @@ PANELS = (  # title, note, figure
     ("Memory", f"peak with {COUNT} connections: less is better", MEMORY),
     ("Size of the file", "nginx: without the shared libraries that it needs", SIZE),
 )
-ALL_HEAD = ("| profile | connections | server | requests/s | p50 / p99 | CPU per request (lowest, highest) "
-            "| user / system | memory | to the floor (lowest, highest) |")
-
 COLOURS = {
     "light": {"ground": "#ffffff", "edge": "#d1d9e0", "text": "#1f2328", "note": "#59636e",
               "mote": "#0969da", "floor": "#a3acb7", "nginx": "#6e7781"},
@@ -70,7 +70,7 @@ def written(figure, value):
 
 
 def kept(results):
-    """`results` without the rounds, and of the rest what the charts and the README show."""
+    """`results` without the rounds, and of the rest what the charts and the pages show."""
     rows = [{key: {name: round(value[name], 3) for name in KEPT if value.get(name) is not None}
              if isinstance(value, dict) else value for key, value in row.items() if key != "rounds"}
             for row in results["rows"]]
@@ -88,7 +88,8 @@ def circumstances(results):
     machine = results["machine"]
     date = datetime.datetime.fromisoformat(machine["date"])
     versions = [f"{name} {re.search('[0-9]+[.][0-9]+', machine[key])[0]}" for name, key in (
-        ("Linux", "kernel"), ("g++", "compiler"), ("wrk", "wrk"), ("nginx", "nginx")) if machine[key]]
+        ("Linux", "kernel"), ("g++", "compiler"), ("wrk", "wrk"), ("nginx", "nginx"), ("HAProxy", "haproxy"))
+                if machine.get(key)]
     return ", ".join([f"On {date.day} {date:%B %Y}", f"{machine['cpus']} CPUs ({machine['cpu']})",
                       *versions, f"medians of {results['rounds']} rounds of {results['seconds']} s"])
 
@@ -131,33 +132,74 @@ def svg(results, colours):
     return "\n".join(lines) + "\n"
 
 
-def all_rows(results):
-    """The table of all measurements of speed."""
-    yield ALL_HEAD
-    yield "|" + "---|" * 9
+def ratio_of(row):
+    """The median, and in parentheses the lowest and the highest."""
+    return "{:.2f} ({:.2f}, {:.2f})".format(*(row[kind]["ratio"] for kind in ("medians", "lowest", "highest")))
+
+
+def speed_rows(results):
+    """The cells of all measurements of speed beside the floor."""
     for row in results["rows"]:
         if row["profile"] in ("baseline", "pipelined", "short"):
-            median, lowest, highest = row["medians"], row["lowest"], row["highest"]
-            cells = (row["profile"], f"{row['connections']:,}", row["server"], f"{median['rate']:,.0f}",
-                     f"{median['p50_us'] / 1000:.2f} / {median['p99_us'] / 1000:.2f} ms",
-                     f"{median['cpu_ns']:,.0f} ns ({lowest['cpu_ns']:,.0f}, {highest['cpu_ns']:,.0f})",
-                     f"{median['user_ns']:,.0f} / {median['system_ns']:,.0f} ns", f"{highest['peak_kib']:,} KiB",
-                     f"{median['ratio']:.2f} ({lowest['ratio']:.2f}, {highest['ratio']:.2f})")
-            yield f"| {' | '.join(cells)} |"
+            median = row["medians"]
+            yield (row["profile"], f"{row['connections']:,}", row["server"], f"{median['rate']:,.0f}",
+                   f"{median['p50_us'] / 1000:.2f} / {median['p99_us'] / 1000:.2f} ms",
+                   f"{median['cpu_ns']:,.0f} ns ({row['lowest']['cpu_ns']:,.0f}, {row['highest']['cpu_ns']:,.0f})",
+                   f"{median['user_ns']:,.0f} / {median['system_ns']:,.0f} ns", f"{row['highest']['peak_kib']:,} KiB",
+                   ratio_of(row))
 
 
-def with_figures(readme, results):
-    """`readme` with the figures of `results` in the place of others."""
-    replacements = {r"On \d+ [A-Z][a-z]+ \d{4}, \d+ CPUs .*": circumstances(results) + ".",
-                    re.escape(ALL_HEAD) + r"(\n\|.*)+": "\n".join(all_rows(results))}
+def sizes_rows(results):
+    """The cells of content of some sizes beside other servers."""
+    rows = {(row["profile"], row["server"]): row for row in results["rows"] if row["profile"].startswith("s=")}
+    for profile in dict.fromkeys(profile for profile, _ in rows):
+        costs = (f"{rows[profile, server]['medians']['cpu_ns']:,.0f} ns" if (profile, server) in rows else ""
+                 for server in ("mote", "nginx", "haproxy"))
+        ratio = ratio_of(rows[profile, "mote"]) if (profile, "nginx") in rows else ""
+        yield f"/?{profile}", *costs, ratio
+
+
+def delay_rows(results):
+    """The cells of delays beside the same server's baseline."""
+    for row in results["rows"]:
+        if (row["profile"], row["server"]) == ("delay", "mote"):
+            possible = row["connections"] * 100  # for 10 ms are a hundredth of a second
+            yield (f"{row['connections']:,}", f"{row['medians']['rate']:,.0f}",
+                   f"{row['medians']['rate'] / possible:.0%} of {possible:,}",
+                   f"{row['medians']['p50_us'] / 1000:.2f} / {row['medians']['p99_us'] / 1000:.2f} ms",
+                   f"{row['medians']['cpu_ns']:,.0f} ns", ratio_of(row))
+
+
+TABLES = {  # by their heads
+    "| profile | connections | server | requests/s | p50 / p99 | CPU per request (lowest, highest) "
+    "| user / system | memory | to the floor (lowest, highest) |": speed_rows,
+    "| target | mote | nginx | HAProxy | mote to nginx (lowest, highest) |": sizes_rows,
+    "| connections | requests/s | of the possible | p50 / p99 | CPU per request "
+    "| to the baseline (lowest, highest) |": delay_rows,
+}
+
+
+def replacements(results):
+    """Pattern of a place in a page, text to put there, and how many places there may be: at least, at most."""
+    yield r"On \d+ [A-Z][a-z]+ \d{4}, \d+ CPUs .*", circumstances(results) + ".", 1, sys.maxsize
+    for head, cells_of in TABLES.items():
+        rows = [f"| {' | '.join(cells)} |" for cells in cells_of(results)]
+        if rows:
+            text = "\n".join([head, "|" + "---|" * (head.count("|") - 1), *rows])
+            yield re.escape(head) + r"(\n\|.*)+", text, 1, 1
     for figure in FIGURES:
         cells = " | ".join(written(figure, value_of(results, figure, server)) for server in SERVERS)
-        replacements[rf"\| {re.escape(figure)} \|.*"] = f"| {figure} | {cells} | `make bench` |"
-    for pattern, text in replacements.items():
-        readme, count = re.subn(f"^{pattern}$", lambda _, text=text: text, readme, flags=re.M)
-        if count != 1:
-            raise SystemExit(f"chart: {count} places in the README instead of one for: {text.splitlines()[0]}")
-    return readme
+        yield rf"\| {re.escape(figure)} \|.*", f"| {figure} | {cells} | `make bench` |", 0, 1
+
+
+def with_figures(pages, results):
+    """`pages` with the figures of `results` in the place of others."""
+    for pattern, text, at_least, at_most in replacements(results):
+        found = [re.subn(f"^{pattern}$", lambda _, text=text: text, page, flags=re.M) for page in pages]
+        pages, count = [page for page, _ in found], sum(count for _, count in found)
+        if not at_least <= count <= at_most:
+            raise SystemExit(f"chart: {count} places in the pages instead of one for: {text.splitlines()[0]}")
+    return pages
 
 
 def is_enough(results):
@@ -177,13 +219,15 @@ def draw(results, folder):
 
 
 def main():
-    if len(sys.argv) not in (3, 4):
-        raise SystemExit("usage: chart.py RESULTS FOLDER [README]")
-    results, folder, *readme = map(pathlib.Path, sys.argv[1:])
+    if len(sys.argv) < 3:
+        raise SystemExit("usage: chart.py RESULTS FOLDER [PAGE...]")
+    results, folder, *paths = map(pathlib.Path, sys.argv[1:])
     results = kept(json.loads(results.read_text(encoding="utf-8")))
     draw(results, folder)
-    for path in readme:
-        path.write_text(with_figures(path.read_text(encoding="utf-8"), results), encoding="utf-8")
+    if paths:
+        pages = with_figures([path.read_text(encoding="utf-8") for path in paths], results)
+        for path, page in zip(paths, pages):
+            path.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

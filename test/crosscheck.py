@@ -58,8 +58,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder, port = pathlib.Path(name), bench.free_port()
         configuration = folder / "nginx.conf"
-        configuration.write_text(bench.NGINX_CONFIGURATION.format(folder=folder, port=port).replace(
-            "http {", "http { large_client_header_buffers 4 16k;"))
+        text = bench.NGINX_CONFIGURATION.format(folder=folder, port=port, workers="master_process off;")
+        configuration.write_text(text.replace("http {", "http { large_client_header_buffers 4 16k;"))
         nginx = subprocess.Popen(["nginx", "-p", str(folder), "-c", str(configuration), "-e", "stderr"])
         try:
             time.sleep(1)

@@ -1,8 +1,9 @@
--- What wrk sends: wrk [options] --script requests.lua URL -- PROFILE
+-- What wrk sends: wrk [options] --script requests.lua URL -- PROFILE [TARGET]
 --   baseline   GET, POST with Content-Length and chunked POST in rotation, one at a time
 --   pipelined  16 GETs at once
 --   short      the baseline, but every tenth request ends its connection
 --   fixed      the baseline, but each connection waits 40 to 140 ms before each request
+--   get        GETs of the request target that follows
 -- Prints one line of key=value pairs at the end, latencies_us being value:count pairs as wrk has them.
 
 local get = "GET /baseline11?a=13&b=42 HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
@@ -21,6 +22,9 @@ function init(arguments)
   profile = arguments[1]
   if profile == "pipelined" then
     request = function() return pipelined end
+  elseif profile == "get" then
+    local one = "GET " .. arguments[2] .. " HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
+    request = function() return one end
   elseif profile == "baseline" or profile == "fixed" then
     if profile == "fixed" then
       delay = function() return math.random(40, 140) end
