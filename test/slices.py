@@ -32,6 +32,7 @@ import math
 import os
 import pathlib
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -152,6 +153,7 @@ def check(profiles):
 def main():
     profiles = sys.argv[1:] or PROFILES
     check(profiles)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("slices: terminated"))  # by way of what stops the servers
     profiles = [one for profile in profiles for one in (SIZES if profile == "sizes" else [profile])]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)

@@ -185,7 +185,7 @@ def main():
     server = subprocess.Popen([HERE.parent / "server", "--port", "0"], stderr=subprocess.PIPE, text=True)
     line = server.stderr.readline().strip()
     print(line, flush=True)
-    port = int(re.search(r"port ([0-9]+) with", line)[1])
+    port = int(re.search(r":([0-9]+)/ ", line)[1])
     pid, begin = server.pid, time.monotonic()
     counts, wrong, lock = collections.Counter(), [], threading.Lock()
 
