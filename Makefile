@@ -49,7 +49,7 @@ uninstall:
 
 # The files run at the same time, for most tests wait most of the time. Behind them, one by one, run those that measure
 # milliseconds and CPU time.
-JOBS ?= 16
+JOBS ?= 10
 ifeq ($(ARCH)$(MARCH),)
 test: server
 	$(call need,bats,bats)
