@@ -1781,23 +1781,23 @@ struct Answer {
 // What is served. A route is a struct and a row in `routes`. The struct's members are what is kept of a request until
 // its answer: at most `route_state_limit` bytes, so that a connection stays small. Its functions:
 //
-//   void answer(Answer &) const      composes the answer to a whole request
+//   void answer(Answer &) const      composes the answer to a whole request.
 //
 // Optional:
 //
-//   void take_query(Bytes)           is called with the query, if there is one, when the head is complete
-//   void take_piece(Bytes)           is called with each piece of content as it arrives
+//   void take_query(Bytes)           is called with the query, if there is one, when the head is complete.
+//   void take_piece(Bytes)           is called with each piece of content as it arrives.
 //   Status take_request(Request &)   is called first. If it does not return ok, that is the answer.
-//   uint32_t delay_ms() const        how long the answer waits once the request is whole
-//   bool answers_at_once() const     whether answer() is called before the content, which is discarded. Then take_request()
-//                                    may keep pointers into the head until answer().
+//   uint32_t delay_ms() const        says how long the answer waits once the request is whole.
+//   bool answers_at_once() const     says whether answer() is called before the content, which is discarded. Then
+//                                    take_request() may keep pointers into the head until answer().
 //
 // Optional, for answers that are longer than `answer_content_limit`, chunked, or sent in pieces:
 //
-//   bool is_long() const             whether answer() composes the head only, and part_at() the content
+//   bool is_long() const             says whether answer() composes the head only.
 //   Part part_at(uint64_t offset, char *at, size_t room, AnswerContext &) const
-//                                    the content from `offset` on, or a part of it
-//   uint32_t pause_ms() const        the time between two pieces
+//                                    returns the content from `offset` on, or a part of it.
+//   uint32_t pause_ms() const        says how long to wait between two pieces.
 //
 // The bytes that a function is given are valid only during the call. A space follows a query and the rest of a path.
 

@@ -9,8 +9,8 @@
 //
 // Each peer's stream is made together with the answers to it, so nothing here parses requests. What is a finding,
 // besides what the sanitizers find:
-//   - an answer is wrong, missing, too early, or stands behind the last one; it comes before its delay is over, or a
-//     piece of it before its pause is
+//   - an answer is wrong or missing, or stands behind the last one.
+//   - An answer comes before its delay is over, or a piece of it before its pause is.
 //   - a system call that the kernel would refuse, or that reaches outside of its buffer
 //   - a lost wake-up: the worker waits, and input, output or a waiting connection has no event any more
 //   - one connection keeps the worker busy, and nothing goes on

@@ -137,6 +137,26 @@ def wait_until_read(port, *peers):
     wait_until(lambda: all(queues(port, peer.getsockname()[1])[1] == 0 for peer in peers))
 
 
+def times_of_answers(port, pid, seconds, pause):
+    """Of one request after the other on one connection, with such a pause between: in ms, from the shortest on."""
+    times = []
+    with connect(port) as peer:
+        answers = Answers(peer)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            start = fair_clock(pid)
+            peer.sendall(OK)
+            assert answers.next()[0] == 200
+            times.append((fair_clock(pid) - start) * 1000)
+            time.sleep(pause)
+    return sorted(times)
+
+
+def percentile(times):
+    """What 99 of 100 do not exceed."""
+    return times[len(times) * 99 // 100]
+
+
 class Probe(threading.Thread):
     """Opens a connection every 100 ms, and remembers how long the answer took and what went wrong."""
 

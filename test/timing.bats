@@ -147,28 +147,13 @@ PYTHON
   start_server --threads 1
   run_peers <<PYTHON
 import subprocess
-def probe(seconds):
-    """The times of answers on one connection, in ms, from the shortest on."""
-    times = []
-    with connect(port) as peer:
-        answers = Answers(peer)
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            start = fair_clock(pid)
-            peer.sendall(OK)
-            assert answers.next()[0] == 200
-            times.append((fair_clock(pid) - start) * 1000)
-            time.sleep(0.02)
-    return sorted(times)
-def percentile(times):
-    return times[len(times) * 99 // 100]
-control = percentile(probe(0.5))
+control = percentile(times_of_answers(port, pid, 0.5, 0.02))
 flood = subprocess.Popen(["python3", "$root/test/trailer_flood.py", str(port), "40", str(os.getpid())])
 wait_until(lambda: counted(pid)[0]["open"] == 40)
 time.sleep(0.2)
 before, used, start = counted(pid)[0]["bytes in"], cpu_seconds(pid), time.monotonic()
 for _ in range(4):  # the machine may be at something else
-    times = probe(2)
+    times = times_of_answers(port, pid, 2, 0.02)
     if percentile(times) < 25:
         break
 seconds = time.monotonic() - start
