@@ -3629,10 +3629,14 @@ void print(const char *form, Word a = 0, Word b = 0, Word c = 0, Word d = 0) {
     write_line(line, compose(line, form, a, b, c, d));
 }
 
-// The kernel's reasons that a start can meet, in the C library's words. For others the number has to do.
-constexpr uint8_t reasons[] = {1, 2, 9, 11, 12, 13, 20, 22, 23, 24, 30, 36, 38, 88, 97, 98, 99};
+// The kernel's reasons that a start can meet, in the C library's words. For others the number has to do: a file system
+// of the network may have its own.
+constexpr uint8_t reasons[] = {1,  2,  5,  7,  9,  11, 12, 13, 20, 22, 23, 24,  27,
+                               28, 30, 36, 38, 40, 75, 88, 95, 97, 98, 99, 105, 122};
 constexpr char reason_texts[] = "Operation not permitted\0"
                                 "No such file or directory\0"
+                                "Input/output error\0"
+                                "Argument list too long\0"
                                 "Bad file descriptor\0"
                                 "Resource temporarily unavailable\0"
                                 "Cannot allocate memory\0"
@@ -3641,13 +3645,20 @@ constexpr char reason_texts[] = "Operation not permitted\0"
                                 "Invalid argument\0"
                                 "Too many open files in system\0"
                                 "Too many open files\0"
+                                "File too large\0"
+                                "No space left on device\0"
                                 "Read-only file system\0"
                                 "File name too long\0"
                                 "Function not implemented\0"
+                                "Too many levels of symbolic links\0"
+                                "Value too large for defined data type\0"
                                 "Socket operation on non-socket\0"
+                                "Operation not supported\0"
                                 "Address family not supported by protocol\0"
                                 "Address already in use\0"
                                 "Cannot assign requested address\0"
+                                "No buffer space available\0"
+                                "Disk quota exceeded\0"
                                 "Unknown error\0";
 static_assert(count_texts(reason_texts) == sizeof reasons + 1);
 [[nodiscard]] const char *reason_of(long error) {

@@ -264,18 +264,67 @@ PYTHON
   [[ ${#stderr_lines[@]} == 1 ]]
 }
 
-@test "reasons have the C library's words" {
+@test "every reason that a start can meet has the C library's words" {
   natively 'the calls are those of the emulator'
-  local errors error reason
-  errors=$(sed --quiet '/^constexpr uint8_t reasons/p' "$root/server.cpp" | grep --only-matching '\b[0-9]\+\b')
-  (($(wc --lines <<<"$errors") >= 17)) || fail "$errors"
-  for error in $errors 116; do
-    reason=$(python3 -c 'import os, sys; print(os.strerror(int(sys.argv[1])))' "$error")
-    if [[ $error == 116 ]]; then reason='Unknown error'; fi # one that is not there
-    run -1 --separate-stderr timeout 10 strace --output=/dev/null --trace=bind --inject=bind:error="$error" \
-      "$built/server" --threads 1 --address 127.0.0.1 --port 0
-    [[ -z $output && $stderr == "mote: bind to http://127.0.0.1:0/: $reason (errno $error)" ]] || fail "$stderr"
-  done
+  local -A numbers reasons
+  local name number reason
+  while read -r name number reason; do
+    numbers[$name]=$number reasons[$name]=$reason
+  done < <(python3 -c 'import errno, os
+for name in dir(errno):
+    if name[0] == "E": print(name, getattr(errno, name), os.strerror(getattr(errno, name)))')
+  reasons[ESTALE]='Unknown error' # one that has none
+  # The call that fails, what the line names, options of strace and of the server, and how that call can fail.
+  local call what tracing options names met=(9 88) # an inherited descriptor's, see below
+  while IFS='|' read -r call what tracing options names; do
+    for name in $names; do
+      # shellcheck disable=SC2086  # several words, or none
+      run -1 --separate-stderr timeout 10 strace --quiet=all --output=/dev/null --trace="/$call|setgroups|setresgid|landlock" \
+        $tracing --inject="$call:error=$name" "$built/server" --threads 1 --port 0 $options
+      [[ -z $output && $stderr == "mote: $what: ${reasons[$name]} (errno ${numbers[$name]})" ]] ||
+        fail "$call, $name: $stderr"
+      if [[ $name != ESTALE ]]; then met+=("${numbers[$name]}"); fi
+    done
+  done <<'CALLS'
+socket|socket||--address 127.0.0.1|EACCES EAFNOSUPPORT EINVAL EMFILE ENFILE ENOBUFS ENOMEM EPERM
+bind|bind to http://127.0.0.1:0/||--address 127.0.0.1|EACCES EADDRINUSE EADDRNOTAVAIL EINVAL ENOMEM EPERM
+bind|bind to unix:/x/y||--address unix:/x/y|EDQUOT EIO ELOOP ENAMETOOLONG ENOENT ENOSPC ENOTDIR EOPNOTSUPP EOVERFLOW EROFS ESTALE
+listen|listen|||EACCES EADDRINUSE EOPNOTSUPP
+getsockname|getsockname|||ENOBUFS
+mmap|mmap|||EAGAIN ENOMEM
+memfd_create|memfd_create|||EACCES EMFILE ENFILE ENOMEM ENOSYS EPERM
+ftruncate|ftruncate|||EFBIG EINVAL ENOSPC EPERM
+timerfd_create|timerfd_create|||EINVAL EMFILE ENFILE ENOMEM EPERM
+epoll_create1|epoll_create1|||EMFILE ENFILE ENOMEM
+epoll_ctl|epoll_ctl|||EINVAL ENOMEM ENOSPC
+clone|clone|||EAGAIN ENOMEM ENOSYS EPERM
+sched_setaffinity|sched_setaffinity||--pin|EINVAL EPERM
+setgroups|setgroups||--user 5|EINVAL ENOMEM EPERM
+setresgid|setresgid|--inject=setgroups:retval=0|--user 5|EINVAL EPERM
+setresuid|setresuid|--inject=setgroups,setresgid:retval=0|--user 5|EAGAIN EINVAL EPERM
+landlock_restrict_self|landlock|--inject=landlock_create_ruleset:retval=7||E2BIG EINVAL ENOMEM EPERM
+CALLS
+  # No other text takes room.
+  diff <(printf '%s\n' "${met[@]}" | sort --numeric-sort --unique) \
+    <(sed --quiet '/^constexpr uint8_t reasons/,/;/p' "$root/server.cpp" | grep --only-matching '\b[0-9]\+\b')
+}
+
+@test "an address of another machine, a path that leads nowhere, and a small limit on files get one line" {
+  natively 'the emulator is stopped by the limit itself'
+  local folder=$BATS_TEST_TMPDIR address reason
+  ln --symbolic loop "$folder/loop"
+  touch "$folder/file"
+  while IFS='|' read -r address reason; do
+    run -1 --separate-stderr timeout 10 "${server[@]}" --port 0 --address "$address"
+    [[ -z $output && $stderr == "mote: bind to "*": $reason" ]] || fail "$address: $stderr"
+  done <<ADDRESSES
+192.0.2.1|Cannot assign requested address (errno 99)
+unix:$folder/loop/socket|Too many levels of symbolic links (errno 40)
+unix:$folder/file/socket|Not a directory (errno 20)
+ADDRESSES
+  # Without the signal, which would end it before it can say so.
+  run -1 --separate-stderr bash -c 'trap "" XFSZ; ulimit -f 64; exec timeout 10 "$@"' bash "${server[@]}" --port 0
+  [[ -z $output && $stderr == 'mote: ftruncate: File too large (errno 27)' ]] || fail "$stderr"
 }
 
 # answers_on ADDRESS: whether it is answered there.
