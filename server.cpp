@@ -447,7 +447,7 @@ struct Word {
 }
 // Sets an option that is a number, or SO_LINGER with zero seconds. Other options read only the first of the two
 // numbers.
-[[nodiscard]] long setsockopt(long socket, int level, int option, int value) {
+[[nodiscard]] COLD long setsockopt(long socket, int level, int option, int value) {
     const int values[] = {value, 0};
     return trap(Sys::setsockopt, socket, level, option, address(values), sizeof values);
 }
