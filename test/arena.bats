@@ -5,14 +5,22 @@ unset BATS_NO_PARALLELIZE_WITHIN_FILE
 
 setup() {
   if [[ $built != "$root" ]]; then skip 'the entry is the same for every compiler'; fi
+  # What makes a folder a clone of the arena.
+  arena=$BATS_TEST_TMPDIR/arena
+  mkdir --parents "$arena/frameworks" "$arena/scripts"
+  touch "$arena/scripts/validate.sh"
 }
 teardown() { stop_server; }
 
 @test "the entry has four files, builds from its Dockerfile, and passes the arena's validation" {
-  run -0 "$root/test/arena.sh" "$BATS_TEST_TMPDIR/arena"
+  run -0 "$root/test/arena.sh" "$arena"
   [[ $output == *$'\nok 12 '* && $output != *$'\nnot ok '* ]] || fail "$output"
-  cd "$BATS_TEST_TMPDIR/arena"
-  run -0 find . -type f -printf '%m %p\n'
+  local step
+  for step in 'scripts/validate.sh mote' '/validate -f mote' '/benchmark -f mote --save'; do
+    [[ ${output##*$'\nok 12 '} == *"$step"* ]] || fail "no $step: $output"
+  done
+  cd "$arena"
+  run -0 find frameworks -type f -printf '%m ./%p\n'
   [[ $(sort <<<"$output" | xargs) == '644 ./frameworks/mote/Dockerfile 644 ./frameworks/mote/build.sh '\
 '644 ./frameworks/mote/meta.json 644 ./frameworks/mote/server.cpp' ]] || fail "$output"
   local file
@@ -21,15 +29,47 @@ teardown() { stop_server; }
 
 @test "a server that runs already is validated on its port" {
   start_server
-  run -0 "$root/test/arena.sh" "$BATS_TEST_TMPDIR/arena" "$server_port"
+  run -0 "$root/test/arena.sh" "$arena" "$server_port"
+  [[ $output == *$'\n'*'/benchmark -f mote --save'* ]] || fail "$output"
   if server_is_gone; then fail 'the validation has ended a server that is not its own'; fi
   stop_server
   # A server that takes content of one byte only, and one that is not there.
   build_variant content_limit=1
   start_server
-  run -1 "$root/test/arena.sh" "$BATS_TEST_TMPDIR/arena" "$server_port"
+  run -1 "$root/test/arena.sh" "$arena" "$server_port"
+  [[ $output != */benchmark* ]] || fail "$output" # no next steps
   stop_server
-  run -1 "$root/test/arena.sh" "$BATS_TEST_TMPDIR/arena" "$server_port"
+  run -1 "$root/test/arena.sh" "$arena" "$server_port"
+}
+
+@test "an edited meta.json is kept, and a line names the profiles that it lacks" {
+  local meta=$arena/frameworks/mote/meta.json
+  start_server
+  run -0 "$root/test/arena.sh" "$arena" "$server_port"
+  [[ $output != *lacks* ]] || fail "$output"
+  sed --in-place 's/OWNER/someone/; s/"maintainers": \[\]/"maintainers": ["someone"]/; s/, "latency-1m", "latency-10k"//' "$meta"
+  cp "$meta" "$BATS_TEST_TMPDIR/edited"
+  echo old >"$arena/frameworks/mote/server.cpp"
+  run -0 --separate-stderr "$root/test/arena.sh" "$arena" "$server_port"
+  [[ $stderr == 'arena.sh: the meta.json that is kept lacks profiles: latency-1m latency-10k' ]] || fail "$stderr"
+  cmp "$meta" "$BATS_TEST_TMPDIR/edited"
+  cmp "$arena/frameworks/mote/server.cpp" "$root/server.cpp" # the rest is new
+  # What is kept is checked, too.
+  sed --in-place 's/"someone"\]/1/; s/"maintainers": \[/"maintainers": /' "$meta"
+  run -1 --separate-stderr "$root/test/arena.sh" "$arena" "$server_port"
+  [[ $stderr == 'arena.sh: meta.json needs a list as maintainers' ]] || fail "$stderr"
+}
+
+@test "a folder that is no clone of the arena is refused, and left alone" {
+  local folder=$BATS_TEST_TMPDIR/other
+  mkdir --parents "$folder/frameworks" "$BATS_TEST_TMPDIR/scripts-only/scripts"
+  touch "$BATS_TEST_TMPDIR/scripts-only/scripts/validate.sh"
+  for folder in "$folder" "$BATS_TEST_TMPDIR/scripts-only" "$BATS_TEST_TMPDIR/missing"; do
+    run -2 --separate-stderr "$root/test/arena.sh" "$folder"
+    [[ -z $output && $stderr == "arena.sh: $folder is no clone of HttpArena: it has no frameworks/ or no scripts/validate.sh" ]] ||
+      fail "$stderr"
+    [[ ! -e $folder/frameworks/mote ]] || fail "$folder"
+  done
 }
 
 # entry_of EDIT FILE: what the script says of an entry with this edit of a file, which the arena would refuse.
@@ -38,7 +78,8 @@ entry_of() {
   cp "$root"/{Dockerfile,meta.json,server.cpp,build.sh} "$BATS_TEST_TMPDIR/copy"
   cp "$root/test/arena.sh" "$BATS_TEST_TMPDIR/copy/test"
   sed --in-place "$1" "$BATS_TEST_TMPDIR/copy/$2"
-  run -1 --separate-stderr "$BATS_TEST_TMPDIR/copy/test/arena.sh" "$BATS_TEST_TMPDIR/entry"
+  rm --force --recursive "$arena/frameworks/mote"
+  run -1 --separate-stderr "$BATS_TEST_TMPDIR/copy/test/arena.sh" "$arena"
 }
 
 @test "an entry that the arena would refuse is refused before it is built" {
