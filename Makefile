@@ -31,7 +31,8 @@ help:
 	@echo 'make bench       cost per request beside other servers, in minutes; QUICK=1 in one; make chart shows it'
 	@echo 'make slices      the same in alternating slices of 40 ms'
 	@echo 'make count       instructions per request, by valgrind'
-	@echo 'make size        where every byte of the file goes; make asm prints the instructions'
+	@echo 'make size        where every byte of the file goes'
+	@echo 'make asm         the instructions with their source; FUNCTION=run_worker: only those of functions of that name'
 	@echo 'make man         the manual page, in .man/'
 	@echo 'make clean       remove what was built'
 
@@ -147,9 +148,13 @@ count:
 size: server
 	python3 test/size.py server server.debug
 
-# The shipped instructions with the source lines that they come from.
+# The shipped instructions with the source lines that they come from. FUNCTION= takes a name without its namespace and
+# arguments.
+only_function = | awk '/^[0-9a-f]+ <.*>:$$/ { is_shown = /[ <:]$(FUNCTION)[(<>]/; is_found = is_found || is_shown } \
+  is_shown { print } \
+  END { if (!is_found) { print "make asm: no function $(FUNCTION); it may be inlined" >"/dev/stderr"; exit 1 } }'
 asm: server
-	objdump --disassemble --demangle --source --no-show-raw-insn server.debug
+	@objdump --disassemble --demangle --source --no-show-raw-insn server.debug $(if $(FUNCTION),$(only_function))
 
 # The manual page, to be looked at with man --local-file.
 man: server

@@ -29,6 +29,25 @@ setup_file() { build_server; }
   [[ -z $output ]] || fail "$output"
 }
 
+@test "make asm FUNCTION=NAME prints the instructions of the functions of that name" {
+  natively 'the tasks are the same'
+  [[ -z ${MARCH:-} ]] || skip 'it prints the usual build'
+  local name printed
+  while read -r name printed; do
+    run -0 make --silent --directory="$root" asm FUNCTION="$name"
+    [[ $(grep --extended-regexp '^[0-9a-f]+ <.*>:$' <<<"$output") == *"$printed>:" ]] || fail "$name: $output"
+    (($(grep --count --extended-regexp '^[0-9a-f]+ <.*>:$' <<<"$output") == 1)) || fail "$name: $output"
+    grep --quiet --extended-regexp '^ +[0-9a-f]+:' <<<"$output" || fail "no instructions of $name: $output"
+  done <<'FUNCTIONS'
+run_worker <(anonymous namespace)::run_worker((anonymous namespace)::Worker&)
+must <(anonymous namespace)::must(char const*, long)
+_start <_start
+FUNCTIONS
+  run -2 --separate-stderr make --silent --directory="$root" asm FUNCTION=run_work
+  # shellcheck disable=SC2154  # set by run
+  [[ -z $output && ${stderr_lines[0]} == 'make asm: no function run_work; it may be inlined' ]] || fail "$output" "$stderr"
+}
+
 @test "a task whose tool is missing says in one line which package has it" {
   natively 'the tasks are the same'
   local task program make
