@@ -134,10 +134,10 @@ enum class Sys : long {
     getpid = 39, sendfile = 40, socket = 41, sendto = 44, recvfrom = 45, shutdown = 48, bind = 49, listen = 50,
     getsockname = 51, setsockopt = 54, getsockopt = 55, clone = 56, fcntl = 72, ftruncate = 77, umask = 95,
     geteuid = 107, setgroups = 116, setresuid = 117, setresgid = 119, capset = 126, rt_sigtimedwait = 128, prctl = 157,
-    sched_setaffinity = 203, sched_getaffinity = 204, clock_gettime = 228, exit_group = 231, epoll_ctl = 233,
-    ppoll = 271, epoll_pwait = 281, timerfd_create = 283, timerfd_settime = 286, accept4 = 288, epoll_create1 = 291,
-    prlimit64 = 302, seccomp = 317, getrandom = 318, memfd_create = 319, close_range = 436, epoll_pwait2 = 441,
-    landlock_create_ruleset = 444, landlock_restrict_self = 446,
+    futex = 202, sched_setaffinity = 203, sched_getaffinity = 204, clock_gettime = 228, exit_group = 231,
+    epoll_ctl = 233, ppoll = 271, epoll_pwait = 281, timerfd_create = 283, timerfd_settime = 286, accept4 = 288,
+    epoll_create1 = 291, prlimit64 = 302, seccomp = 317, getrandom = 318, memfd_create = 319, close_range = 436,
+    epoll_pwait2 = 441, landlock_create_ruleset = 444, landlock_restrict_self = 446,
 };
 // clang-format on
 constexpr uint32_t AUDIT_ARCH = 0xc000003e;
@@ -203,12 +203,12 @@ asm(".globl _start\n"
 enum class Sys : long {
     epoll_create1 = 20, epoll_ctl = 21, epoll_pwait = 22, dup = 23, fcntl = 25, ioctl = 29, ftruncate = 46, close = 57,
     write = 64, sendfile = 71, ppoll = 73, timerfd_create = 85, timerfd_settime = 86, capset = 91, exit_group = 94,
-    clock_gettime = 113, sched_setaffinity = 122, sched_getaffinity = 123, rt_sigaction = 134, rt_sigprocmask = 135,
-    rt_sigtimedwait = 137, setresuid = 147, setresgid = 149, setgroups = 159, umask = 166, prctl = 167, getpid = 172,
-    geteuid = 175, socket = 198, bind = 200, listen = 201, getsockname = 204, sendto = 206, recvfrom = 207,
-    setsockopt = 208, getsockopt = 209, shutdown = 210, clone = 220, mmap = 222, madvise = 233, accept4 = 242,
-    prlimit64 = 261, seccomp = 277, getrandom = 278, memfd_create = 279, close_range = 436, epoll_pwait2 = 441,
-    landlock_create_ruleset = 444, landlock_restrict_self = 446,
+    futex = 98, clock_gettime = 113, sched_setaffinity = 122, sched_getaffinity = 123, rt_sigaction = 134,
+    rt_sigprocmask = 135, rt_sigtimedwait = 137, setresuid = 147, setresgid = 149, setgroups = 159, umask = 166,
+    prctl = 167, getpid = 172, geteuid = 175, socket = 198, bind = 200, listen = 201, getsockname = 204, sendto = 206,
+    recvfrom = 207, setsockopt = 208, getsockopt = 209, shutdown = 210, clone = 220, mmap = 222, madvise = 233,
+    accept4 = 242, prlimit64 = 261, seccomp = 277, getrandom = 278, memfd_create = 279, close_range = 436,
+    epoll_pwait2 = 441, landlock_create_ruleset = 444, landlock_restrict_self = 446,
 };
 // clang-format on
 constexpr bool may_be_emulated = true;
@@ -336,6 +336,7 @@ constexpr int MADV_NOHUGEPAGE = 15, RLIMIT_NOFILE = 7, CLOCK_REALTIME = 0, CLOCK
 constexpr int SIGHUP = 1, SIGINT = 2, SIGUSR1 = 10, SIGPIPE = 13, SIGTERM = 15, SIG_BLOCK = 0;
 constexpr uint16_t BPF_LD_W_ABS = 0x20, BPF_JMP_JEQ_K = 0x15, BPF_RET_K = 0x06;
 constexpr int PR_SET_DUMPABLE = 4, PR_SET_TIMERSLACK = 29, PR_SET_NO_NEW_PRIVS = 38, GRND_NONBLOCK = 1;
+constexpr int FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129;
 constexpr long SECCOMP_SET_MODE_FILTER = 1, SECCOMP_FILTER_FLAG_SPEC_ALLOW = 4;
 constexpr uint32_t SECCOMP_RET_KILL_PROCESS = 0x80000000, SECCOMP_RET_ALLOW = 0x7fff0000;
 constexpr long LANDLOCK_CREATE_RULESET_VERSION = 1;
@@ -496,6 +497,10 @@ struct Word {
 }
 [[nodiscard]] inline long prlimit64(int resource, const rlimit64 *set, rlimit64 *old) {
     return trap(Sys::prlimit64, 0, resource, address(set), address(old));
+}
+// Waits while the number has this value, or wakes up as many threads that wait.
+inline void futex(const uint32_t &number, int operation, uint32_t value) {
+    (void)trap(Sys::futex, address(&number), operation, value, 0);  // who waits looks at the number again
 }
 // Closes every descriptor from `first` on.
 [[nodiscard]] inline long close_from(unsigned first) { return trap(Sys::close_range, first, UINT32_MAX); }
@@ -2576,7 +2581,6 @@ static_assert(tick_shift + wheel_places * digit_bits >= 63, "any time has its li
 struct Process {
     int stop;                  // a timer that expires when the server is to end
     int room;                  // with a shared listener a timer that expires when a worker has no room; otherwise -1
-    int last_listener;         // the workers' listeners have consecutive descriptors
     uint32_t running_workers;  // that have not drained yet; atomic, relaxed: it says nothing about other memory
     bool is_sandboxed;
     bool is_inherited;  // the listener may be another server's as well
@@ -2596,7 +2600,6 @@ struct alignas(4096) Worker {
     bool is_ticking;             // the timer is set
     bool is_accepting;           // the listener is watched, or never will be again
     bool has_stopped_listening;  // the listener is closed or shut down
-    bool shares_descriptors;     // under an emulator
     uint32_t open_connections;
     uint32_t timer_count;  // timers that are set
     uint32_t drain_ticks;  // ticks since the order to stop, counting from 1; 0: there was none
@@ -3913,15 +3916,17 @@ void set_options_of_connections(long listener) {
 
 constexpr size_t endpoint_limit = text_limit + sizeof "http://[]:/" + digits_limit;  // of its name
 
-// Makes the listeners of all workers, and writes to `name` where they listen. With a shared listener, each worker
-// gets a duplicate.
-void make_listeners(Worker *worker, const Worker *end, Endpoint &endpoint, bool reuses_port, char *name) {
+// Makes a listener for each worker, and writes to `name` where they listen. With a shared listener, each worker gets a
+// duplicate. Returns the first of the descriptors, which are consecutive.
+[[nodiscard]] int make_listeners(size_t count, Endpoint &endpoint, bool reuses_port, char *name) {
+    long first = 0;
     long shared = endpoint.is_inherited ? 3 : -1;
     if (endpoint.is_inherited) {
         must("fcntl", trap(Sys::fcntl, shared, F_SETFL, O_NONBLOCK));
         set_options_of_connections(shared);
     }
-    for (bool joins = reuses_port; worker != end; worker++, joins = true) {
+    for (size_t index = 0; index != count; index++) {
+        const bool joins = reuses_port || index != 0;
         const long listener = shared >= 0 ? must("dup", trap(Sys::dup, shared)) : make_listener(endpoint.at, joins);
         uint32_t size = sizeof endpoint.at;
         if (listener >= 0)
@@ -3938,34 +3943,47 @@ void make_listeners(Worker *worker, const Worker *end, Endpoint &endpoint, bool 
             end_on_failure(what, listener);
         }
         if (endpoint.is_shared()) shared = listener;
-        worker->listener = int(listener);
+        if (index == 0) first = listener;
     }
+    return int(first);
 }
 
-// Memory for the workers, and after it their pools. If the kernel refuses so much memory (vm.overcommit_memory=2,
-// RLIMIT_AS), the pools are halved. A refusal with one block each ends the program.
-[[nodiscard]] Worker *make_workers(size_t count) {
-    uint32_t blocks = block_count, stashes = stash_count;
-    size_t pool_size, size;
-    long memory;
-    for (;; blocks = (blocks + 1) / 2, stashes = (stashes + 1) / 2) {
-        pool_size = blocks * sizeof(Block) + stashes * sizeof(Stash);
-        size = count * (sizeof(Worker) + pool_size);
-        memory = map_memory(size);
-        if (memory >= 0) break;
-        if (blocks == 1) end_on_failure("mmap", memory);
+// The workers' memory, and what their threads need to know. The main thread writes nothing into a worker: the kernel
+// takes a page from the memory near the CPU that touches it first.
+struct Workers {
+    Worker *begin;
+    size_t count;
+    uint32_t blocks, stashes;  // of each worker; they stand behind the last one
+    int first_listener;
+    Process *process;
+    const cpu_set *cpus;      // each worker is pinned to the next one of these; nullptr: none is
+    bool shares_descriptors;  // under an emulator
+    uint32_t started;         // how many have started; atomic
+
+    [[nodiscard]] size_t pool_size() const { return blocks * sizeof(Block) + stashes * sizeof(Stash); }
+};
+static_assert(sizeof(Worker) % 4096 == 0 && sizeof(Block) % 4096 == 0 && sizeof(Stash) % 64 == 0,
+              "no cache line is written by two workers");
+
+// Reserves their memory. If the kernel refuses so much (vm.overcommit_memory=2, RLIMIT_AS), the pools are halved. A
+// refusal with one block each ends the program.
+[[nodiscard]] Workers make_workers(size_t count) {
+    Workers workers{};
+    workers.count = count;
+    workers.blocks = block_count;
+    workers.stashes = stash_count;
+    for (;;) {
+        const size_t size = count * (sizeof(Worker) + workers.pool_size());
+        const long memory = map_memory(size);
+        if (memory >= 0) {
+            workers.begin = reinterpret_cast<Worker *>(memory);
+            (void)madvise(workers.begin, size, MADV_NOHUGEPAGE);  // fails on a kernel without huge pages
+            return workers;
+        }
+        if (workers.blocks == 1) end_on_failure("mmap", memory);
+        workers.blocks = (workers.blocks + 1) / 2;
+        workers.stashes = (workers.stashes + 1) / 2;
     }
-    auto *const workers = reinterpret_cast<Worker *>(memory);
-    (void)madvise(workers, size, MADV_NOHUGEPAGE);  // fails on a kernel without huge pages
-    char *pool = reinterpret_cast<char *>(workers + count);
-    for (Worker *worker = workers; worker != workers + count; worker++, pool += pool_size) {
-        worker->blocks = reinterpret_cast<Block *>(pool);
-        worker->stashes = reinterpret_cast<Stash *>(worker->blocks + blocks);
-        worker->block_limit = blocks;
-        worker->free_stashes = stashes - 1;  // index 0 stands for none
-        worker->fresh_stash = 1;
-    }
-    return workers;
 }
 
 // A file in memory, that nobody else has.
@@ -4051,15 +4069,6 @@ constexpr CallFilter call_filter = [] {
     return seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
 }
 
-// A worker's thread begins here, with a copy of the main thread's descriptors.
-[[noreturn]] void enter_worker(void *argument) {
-    Worker &worker = *static_cast<Worker *>(argument);
-    if (!worker.shares_descriptors)
-        for (int other = worker.listener; other++ != worker.process->last_listener;) (void)close(other);
-    if (worker.process->is_sandboxed) (void)filter_calls();  // if it fails, main says so
-    run_worker(worker);
-}
-
 // A timer that is not set.
 [[nodiscard]] int make_timer() {
     return int(must("timerfd_create", trap(Sys::timerfd_create, CLOCK_MONOTONIC, SOCK_NONBLOCK)));
@@ -4069,36 +4078,6 @@ void watch(const Worker &worker, int descriptor, uint32_t events) {
     must("epoll_ctl", epoll_ctl(worker.epoll, EPOLL_CTL_ADD, descriptor, events));
 }
 
-// Makes what a worker needs and starts its thread, whose id it returns. Without CLONE_FILES the thread gets a copy of
-// the descriptor table. Here its descriptors are closed again, so that no later worker inherits them.
-long start_worker(Worker &worker) {
-    worker.context.exchanges = reinterpret_cast<const char *>(worker.connections);
-    worker.context.long_answers = worker.long_answers;
-    (void)trap(Sys::getrandom, address(&worker.context.random), sizeof worker.context.random, GRND_NONBLOCK);
-    worker.context.random.state |= 1;  // not 0, even without numbers from the kernel
-    worker.epoll = int(must("epoll_create1", trap(Sys::epoll_create1)));
-    worker.timer = make_timer();
-    worker.is_accepting = true;
-    watch(worker, worker.listener, listening_events);
-    watch(worker, worker.timer, EPOLLIN | EPOLLET);
-    watch(worker, worker.process->stop, EPOLLIN | EPOLLET);
-    if (worker.process->room >= 0) watch(worker, worker.process->room, EPOLLIN | EPOLLET);
-
-    constexpr unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-    char *const stack_end = worker.stack + stack_size;
-    long thread = start_thread(flags, stack_end, enter_worker, &worker);
-    if (may_be_emulated && thread == -EINVAL) {  // qemu-user starts no other threads than those of a C library
-        worker.shares_descriptors = true;
-        thread = start_thread(flags | CLONE_FILES, stack_end, enter_worker, &worker);
-    }
-    if (thread < 0) end_on_failure("clone", thread);
-    if (worker.shares_descriptors) return thread;
-    (void)close(worker.listener);
-    (void)close(worker.epoll);
-    (void)close(worker.timer);
-    return thread;
-}
-
 [[nodiscard]] size_t count_cpus(const cpu_set &allowed) {
     size_t count = 0;
     for (uint64_t bits : allowed.bits)
@@ -4106,20 +4085,78 @@ long start_worker(Worker &worker) {
     return count;
 }
 
-// Starts the workers. If there are `cpus`, each is pinned to the next one of these; otherwise the scheduler decides.
-void start_workers(Worker *worker, const Worker *end, Process &process, const cpu_set *cpus) {
-    size_t cpu = 0;
-    for (; worker != end; worker++) {
-        worker->process = &process;
-        worker->context.run = process.run_memory;
-        worker->context.default_query = process.default_query;
-        const long thread = start_worker(*worker);
-        if (cpus == nullptr) continue;
-        while ((cpus->bits[cpu / 64] >> cpu % 64 & 1) == 0) cpu = (cpu + 1) % (8 * sizeof *cpus);
-        cpu_set only{};
-        only.bits[cpu / 64] = uint64_t(1) << cpu % 64;
-        must("sched_setaffinity", trap(Sys::sched_setaffinity, thread, sizeof only, address(&only)));
-        cpu = (cpu + 1) % (8 * sizeof *cpus);
+// Pins this thread to the CPU with this index among `cpus`. They are counted again from the first one when they are used
+// up.
+void pin(const cpu_set &cpus, size_t index) {
+    constexpr size_t bits = 8 * sizeof cpus;
+    size_t cpu = bits;
+    for (size_t left = index + 1; left != 0;) {
+        cpu = (cpu + 1) % bits;
+        left -= cpus.bits[cpu / 64] >> cpu % 64 & 1;
+    }
+    cpu_set only{};
+    only.bits[cpu / 64] = uint64_t(1) << cpu % 64;
+    must("sched_setaffinity", trap(Sys::sched_setaffinity, 0, sizeof only, address(&only)));
+}
+
+// Fills in the worker with this index, and makes its epoll instance and its timer. Its thread calls this.
+void prepare(Worker &worker, const Workers &all, size_t index) {
+    worker.process = all.process;
+    worker.listener = all.first_listener + int(index);
+    worker.blocks =
+        reinterpret_cast<Block *>(reinterpret_cast<char *>(all.begin + all.count) + index * all.pool_size());
+    worker.stashes = reinterpret_cast<Stash *>(worker.blocks + all.blocks);
+    worker.block_limit = all.blocks;
+    worker.free_stashes = all.stashes - 1;  // index 0 stands for none
+    worker.fresh_stash = 1;
+    AnswerContext &context = worker.context;
+    context.run = all.process->run_memory;
+    context.default_query = all.process->default_query;
+    context.exchanges = reinterpret_cast<const char *>(worker.connections);
+    context.long_answers = worker.long_answers;
+    (void)trap(Sys::getrandom, address(&context.random), sizeof context.random, GRND_NONBLOCK);
+    context.random.state |= 1;  // not 0, even without numbers from the kernel
+    worker.epoll = int(must("epoll_create1", trap(Sys::epoll_create1)));
+    worker.timer = make_timer();
+    worker.is_accepting = true;
+    watch(worker, worker.listener, listening_events);
+    watch(worker, worker.timer, EPOLLIN | EPOLLET);
+    watch(worker, worker.process->stop, EPOLLIN | EPOLLET);
+    if (worker.process->room >= 0) watch(worker, worker.process->room, EPOLLIN | EPOLLET);
+}
+
+// A worker's thread begins here. Without CLONE_FILES it has a copy of the main thread's descriptors, and closes the
+// listeners of later workers.
+[[noreturn]] void enter_worker(void *argument) {
+    Workers &all = *static_cast<Workers *>(argument);
+    const uint32_t index = all.started;
+    if (all.cpus != nullptr) pin(*all.cpus, index);
+    Worker &worker = all.begin[index];
+    prepare(worker, all, index);
+    const int last_listener = all.first_listener + int(all.count) - 1;
+    if (!all.shares_descriptors)
+        for (int other = worker.listener; other++ != last_listener;) (void)close(other);
+    __atomic_store_n(&all.started, index + 1, __ATOMIC_RELEASE);
+    futex(all.started, FUTEX_WAKE_PRIVATE, 1);
+    if (worker.process->is_sandboxed) (void)filter_calls();  // if it fails, main says so
+    run_worker(worker);
+}
+
+// Starts the workers, one after the other, so that a failure is told once. A listener is closed here when its worker
+// has it, so that no later worker inherits it.
+void start_workers(Workers &workers) {
+    constexpr unsigned long flags = CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+    for (uint32_t index = 0; index != workers.count; index++) {
+        char *const stack_end = workers.begin[index].stack + stack_size;
+        long thread = start_thread(flags, stack_end, enter_worker, &workers);
+        if (may_be_emulated && thread == -EINVAL) {  // qemu-user starts no other threads than those of a C library
+            workers.shares_descriptors = true;
+            thread = start_thread(flags | CLONE_FILES, stack_end, enter_worker, &workers);
+        }
+        if (thread < 0) end_on_failure("clone", thread);
+        while (__atomic_load_n(&workers.started, __ATOMIC_ACQUIRE) == index)
+            futex(workers.started, FUTEX_WAIT_PRIVATE, index);
+        if (!workers.shares_descriptors) (void)close(workers.first_listener + int(index));
     }
 }
 
@@ -4135,21 +4172,20 @@ void print_counts(const char *form, size_t number, uint64_t open, uint64_t delay
 }
 
 // Prints what each worker has counted, and the sums.
-void print_statistics(const Worker *worker, const Worker *end) {
+void print_statistics(const Workers &workers) {
     Counters sums{};
     uint64_t all_open = 0, all_delayed = 0;
-    const Worker *const first = worker;
-    for (; worker != end; worker++) {
-        const uint32_t open = __atomic_load_n(&worker->open_connections, __ATOMIC_RELAXED);
-        const uint32_t delayed = __atomic_load_n(&worker->timer_count, __ATOMIC_RELAXED);
-        print_counts("mote: worker #: # open, # delayed", size_t(worker - first) + 1, open, delayed,
-                     worker->context.counters);
+    for (size_t index = 0; index != workers.count; index++) {
+        const Worker &worker = workers.begin[index];
+        const uint32_t open = __atomic_load_n(&worker.open_connections, __ATOMIC_RELAXED);
+        const uint32_t delayed = __atomic_load_n(&worker.timer_count, __ATOMIC_RELAXED);
+        print_counts("mote: worker #: # open, # delayed", index + 1, open, delayed, worker.context.counters);
         all_open += open;
         all_delayed += delayed;
-        for (size_t i = 0; i < counter_count; i++) sums.add(Counter(i), worker->context.counters[Counter(i)]);
+        for (size_t i = 0; i < counter_count; i++) sums.add(Counter(i), worker.context.counters[Counter(i)]);
     }
-    if (end - first > 1)
-        print_counts("mote: all # workers: # open, # delayed", size_t(end - first), all_open, all_delayed, sums);
+    if (workers.count > 1)
+        print_counts("mote: all # workers: # open, # delayed", workers.count, all_open, all_delayed, sums);
 }
 
 // The signals that end the server.
@@ -4160,10 +4196,10 @@ void print_statistics(const Worker *worker, const Worker *end) {
 }
 
 // Waits until a signal tells the server to end. SIGUSR1 prints statistics.
-void wait_for_order(sigset end_signals, const Worker *workers, const Worker *end) {
+void wait_for_order(sigset end_signals, const Workers &workers) {
     for (;;) {
         const long signal = wait_for_signal(end_signals | 1u << (SIGUSR1 - 1), nullptr);
-        if (signal == SIGUSR1) print_statistics(workers, end);
+        if (signal == SIGUSR1) print_statistics(workers);
         else if (signal > 0) return;
     }
 }
@@ -4200,24 +4236,20 @@ void start(const char *const *stack) {
     const sigset end_signals = find_end_signals();
     (void)block_signals(end_signals | 1u << (SIGUSR1 - 1) | 1u << (SIGPIPE - 1));
 
-    Worker *const workers = make_workers(count), *const end = workers + count;
+    Workers workers = make_workers(count);
     const int stop = make_timer();
     char name[endpoint_limit];
-    make_listeners(workers, end, endpoint, options.reuses_port, name);
+    workers.first_listener = make_listeners(count, endpoint, options.reuses_port, name);
     const int room = endpoint.is_shared() ? make_timer() : -1;
     const int run_file = make_run();
-    Process process{stop,
-                    room,
-                    end[-1].listener,
-                    uint32_t(count),
-                    options.has_sandbox,
-                    endpoint.is_inherited,
-                    run_file,
-                    map_run(run_file),
-                    options.answer};
+    Process process{
+        stop,          room, uint32_t(count), options.has_sandbox, endpoint.is_inherited, run_file, map_run(run_file),
+        options.answer};
     (void)prctl(PR_SET_TIMERSLACK, 1);  // threads inherit it; the default lets timers be 50 us late
     give_up_privileges(options);
-    start_workers(workers, end, process, options.pins ? &allowed : nullptr);
+    workers.process = &process;
+    workers.cpus = options.pins ? &allowed : nullptr;
+    start_workers(workers);
 
     const char *const form = options.has_sandbox ? "mote " MOTE_VERSION ": $ (# worker$, user #, sandboxed)\n"
                                                  : "mote " MOTE_VERSION ": $ (# worker$, user #, no sandbox)\n";
@@ -4225,7 +4257,7 @@ void start(const char *const *stack) {
     if (options.has_sandbox)
         if (const long result = filter_calls(); result < 0)
             print_failure("mote: system calls not filtered: $: $ (errno #)\n", "seccomp", result);
-    wait_for_order(end_signals, workers, end);
+    wait_for_order(end_signals, workers);
     end_workers(stop, end_signals);
 }
 

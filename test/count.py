@@ -53,8 +53,8 @@ KINDS = {
 def build(folder):
     source = (ROOT / "server.cpp").read_text()
     for old, new in (
-            ("long thread = start_thread(flags, stack_end, enter_worker, &worker)",
-             "long thread = long(flags * 0); (void)write(1, stack_end ? \"listening\\n\" : \"\", 10); run_worker(worker)"),
+            ("long thread = start_thread(flags, stack_end, enter_worker, &workers)",
+             "long thread = long(flags * 0); (void)write(1, stack_end ? \"listening\\n\" : \"\", 10); enter_worker(&workers)"),
             ("    worker.open_connections--;\n",
              "    worker.open_connections--;\n    if (worker.open_connections == 0) exit_group(0);\n")):
         assert source.count(old) == 1, old

@@ -798,7 +798,6 @@ public:
         is_local = one_in(3);
         process.stop = stop;
         process.room = is_local || one_in(3) ? room_timer : -1;
-        process.last_listener = listener;
         process.running_workers = 1;
         process.is_inherited = one_in(4);
         process.run_file = run_file;

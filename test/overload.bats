@@ -87,10 +87,10 @@ PYTHON
 
 @test "a listener that cannot be watched is tried again, even without connections" {
   natively 'the calls are those of the emulator'
-  # The worker's calls of epoll_ctl: two connections; the listener out, then three times in again: when the one and the
-  # other connection close, and at the next tick of the clock.
+  # The worker's calls of epoll_ctl: three at its start; two connections; the listener out, then three times in again:
+  # when the one and the other connection close, and at the next tick of the clock.
   local server_command=(strace --daemonize --follow-forks --output="$BATS_TEST_TMPDIR/calls" --trace=epoll_ctl
-    --inject=epoll_ctl:error=ENOSPC:when=4..6)
+    --inject=epoll_ctl:error=ENOSPC:when=7..9)
   start_server --threads 1 --no-sandbox
   run_peers <<'PYTHON'
 import resource
@@ -300,7 +300,7 @@ PYTHON
 }
 
 @test "a connection that epoll refuses is closed, and the next one is served" {
-  start_under_strace --trace=epoll_ctl --inject=epoll_ctl:error=ENOMEM:when=4
+  start_under_strace --trace=epoll_ctl --inject=epoll_ctl:error=ENOMEM:when=7
   run_peers <<'PYTHON'
 def is_served():
     peer = connect(port, timeout=5)  # shorter than the time that it would have
@@ -309,7 +309,7 @@ def is_served():
         return Answers(peer).next() is not None
     except ConnectionResetError:
         return False
-# strace counts for each thread; the fourth call of the worker fails, of which there are three in the main thread.
+# The seventh call fails. Three are those of the worker's start.
 assert [is_served() for _ in range(6)] == [True, True, True, False, True, True]
 PYTHON
   stop_server

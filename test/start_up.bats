@@ -274,13 +274,15 @@ PYTHON
 for name in dir(errno):
     if name[0] == "E": print(name, getattr(errno, name), os.strerror(getattr(errno, name)))')
   reasons[ESTALE]='Unknown error' # one that has none
-  # The call that fails, what the line names, options of strace and of the server, and how that call can fail.
+  # The call that fails, what the line names, options of strace and of the server, and how that call can fail. If it is
+  # the workers', the first one's line is the only one.
   local call what tracing options names met=(9 88) # an inherited descriptor's, see below
   while IFS='|' read -r call what tracing options names; do
     for name in $names; do
       # shellcheck disable=SC2086  # several words, or none
-      run -1 --separate-stderr timeout 10 strace --quiet=all --output=/dev/null --trace="/$call|setgroups|setresgid|landlock" \
-        $tracing --inject="$call:error=$name" "$built/server" --threads 1 --port 0 $options
+      run -1 --separate-stderr timeout 10 strace --follow-forks --quiet=all --output=/dev/null \
+        --trace="/$call|setgroups|setresgid|landlock" $tracing --inject="$call:error=$name" \
+        "$built/server" --threads 4 --port 0 $options
       [[ -z $output && $stderr == "mote: $what: ${reasons[$name]} (errno ${numbers[$name]})" ]] ||
         fail "$call, $name: $stderr"
       if [[ $name != ESTALE ]]; then met+=("${numbers[$name]}"); fi
