@@ -2,7 +2,7 @@
 # The instrument behind make slices: that it counts what is asked and answered, and what it makes of its figures.
 # Nothing is measured here.
 load helper
-unset SERVER ROUNDS CONNECTIONS READING WAIT PROFILES WORKERS # the settings of test/slices.py
+unset SERVER MOTE ROUNDS CONNECTIONS READING WAIT PROFILES WORKERS JSON # the settings of test/slices.py
 setup_file() {
   gcc -O2 -Wall -Wextra -Wconversion -Wshadow -Werror -o "$BATS_FILE_TMPDIR/slices" "$root/test/slices.c"
   start_server --threads 1
@@ -62,6 +62,20 @@ PYTHON
     [[ $(grep --count "^$expected" <<<"$output") == 1 ]] || fail "$expected: $output"
   done
   [[ $(grep --count ' 1\.000 ± 0\.000 ' <<<"$output") == 5 ]] || fail "$output"
+}
+
+@test "results have the ratios of all to all: to the floor, to the floor once more, and to nginx" {
+  JSON=$BATS_TEST_TMPDIR/results.json SERVER='nginx floor' CONNECTIONS=8 ROUNDS=3 WAIT=100000 run -0 \
+    python3 "$root/test/slices.py" baseline
+  python3 - "$BATS_TEST_TMPDIR/results.json" <<'PYTHON'
+import json, sys
+rows = json.load(open(sys.argv[1]))
+assert [row["server"] for row in rows] == ["floor", "mote", "nginx", "again"], rows
+assert all(row["profile"] == "baseline" and row["connections"] == 8 and row["cpu_ns"] > 0 for row in rows), rows
+for row in rows:
+    assert list(row["to"]) == ["floor", "mote", "nginx", "again"] and row["to"][row["server"]] == [1, 1, 1], row
+    assert all(low <= middle <= high for middle, low, high in row["to"].values()), row
+PYTHON
 }
 
 @test "what cannot be measured gets one line" {

@@ -19,15 +19,20 @@ left out because one of the servers had to wait for its CPU.
 Two and a half minutes without arguments, which are the first three profiles; three to four with sizes.
 
 Environment, all optional:
-  SERVER       programs to measure as well as ./server, called like it; "floor" is another floor, which shows how far
-               the instrument itself is off. More than one: separated by spaces
+  SERVER       programs to measure as well as mote, called like it; "floor" is another floor, which shows how far the
+               instrument itself is off, and "nginx" nginx. More than one: separated by spaces. Sizes and delay take
+               programs like mote only
+  MOTE         the mote to measure (./server)
   ROUNDS       slices of each server (200, or fewer with more than two servers); of 1m an eighth
   CONNECTIONS  the counts; instead of "64 512" and those above
   READING      "copy discard", of sizes
   WAIT         percent of a slice that a server may wait for its CPU (5); more, where the machine is never idle
   PROFILES     like the arguments
   WORKERS      see test/bench.py; no round is left out then
+  JSON         where the results go as well: of each row the CPU time of a request, and its ratios to each of the
+               others, as median and quartiles; not of lateness
 """
+import json
 import math
 import os
 import pathlib
@@ -49,7 +54,8 @@ WAIT_PERCENT = os.environ.get("WAIT", "5" if bench.WORKERS == 1 else "10000")
 SIZES = [f"s={size}" for size in bench.SIZES]
 ALL_PROFILES = ("baseline", "pipelined", "short", "sizes", *SIZES, "delay", "lateness")
 CONNECTIONS = {**{size: "64" for size in SIZES}, "delay": "512", "lateness": "8"}  # of others: "64 512"
-OURS = bench.ROOT / "server"
+OURS = os.environ.get("MOTE", str(bench.ROOT / "server"))
+JSON = os.environ.get("JSON")
 SLICE_MS = {"s=1m": 400}  # of others: 50
 
 
@@ -111,14 +117,29 @@ def ratios_of(costs, first):
     return median, low, high, 1.2533 * (high - low) / 1.349 / math.sqrt(len(ratios)), len(ratios)
 
 
+def names_of(pairs, profile):
+    """What each is called in the results: by its program; the second floor "again", mote's baseline "baseline"."""
+    names = []
+    for program, asked in pairs:
+        name = "mote" if program == OURS else pathlib.Path(program).name
+        names.append("baseline" if asked == "baseline" != profile else "again" if name in names else name)
+    return names
+
+
 def print_costs(profile, reading, connections, folder):
+    """Returns the rows of the results."""
     pairs = measured(profile)
+    names = names_of(pairs, profile)
     costs = measure(pairs, reading, connections, SLICE_MS.get(profile, 50), folder)
-    for (program, asked), mine in zip(pairs, costs):
+    rows = []
+    for (program, asked), name, mine in zip(pairs, names, costs):
         median, low, high, error, count = ratios_of(mine, costs[0])
         cost = statistics.median(cost for cost in mine if not math.isnan(cost))
         print(f"{profile:<9} {reading:<7} {connections:>6} {cost:>11.0f}  {median:.3f} ± {error:.3f}  {low:.3f} to "
               f"{high:.3f}  {len(mine) - count:>8}  {program} {asked}", flush=True)
+        rows.append({"profile": profile, "reading": reading, "connections": connections, "server": name, "cpu_ns": cost,
+                     "to": {other: ratios_of(mine, its)[:3] for other, its in zip(names, costs)}})
+    return rows
 
 
 def print_lateness(program, connections, folder):
@@ -146,7 +167,7 @@ def check(profiles):
     if unknown:
         raise SystemExit(f"slices: unknown profiles: {' '.join(unknown)} (there are: {' '.join(ALL_PROFILES)})")
     for program in (OURS, *OTHERS):
-        if program != "floor" and not os.access(program, os.X_OK):
+        if not (program == "floor" or os.access(program, os.X_OK) or program == "nginx" and shutil.which(program)):
             raise SystemExit(f"slices: no server to measure at {program} (./build.sh makes one)")
 
 
@@ -162,6 +183,7 @@ def main():
         subprocess.run(["gcc", "-O2", "-o", folder / "slices", bench.HERE / "slices.c"], check=True)
         if set(profiles) != {"lateness"}:
             print("profile   reading  conns  ns/request  ratio ± s.e.    quartiles      left out  server")
+        rows = []
         for profile in profiles:
             for connections in counts(profile):
                 if profile == "lateness":
@@ -169,7 +191,9 @@ def main():
                         print_lateness(program, connections, folder)
                 else:
                     for reading in READING if profile in SIZES else ["copy"]:
-                        print_costs(profile, reading, connections, folder)
+                        rows += print_costs(profile, reading, connections, folder)
+    if JSON:
+        pathlib.Path(JSON).write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":
