@@ -28,7 +28,7 @@ help:
 	@echo 'make crowd       many connections on a simulated kernel for CROWD_SECONDS (30)'
 	@echo 'make soak        good and bad traffic at once for SOAK_SECONDS (600)'
 	@echo 'make crosscheck  where nginx reads the test tables otherwise'
-	@echo 'make bench       cost per request beside other servers, in minutes; QUICK=1 in one; make chart shows it'
+	@echo 'make bench       cost and latency beside other servers, in 14 minutes; QUICK=1 in two; make chart shows it'
 	@echo 'make slices      the same in alternating slices of 40 ms'
 	@echo 'make count       instructions per request, by valgrind'
 	@echo 'make size        where every byte of the file goes'
@@ -122,12 +122,9 @@ crosscheck:
 soak: server
 	python3 test/soak.py $(SOAK_SECONDS)
 
-# Cost per request beside a server that parses nothing, and nginx, in seven to nine minutes; with QUICK=1 a rough look
-# in one. See test/bench.py for its settings.
+# Cost per request and latency beside a server that parses nothing, and others, in 14 minutes; with QUICK=1 a rough look
+# in two. See test/bench.py for its settings; it says what is missing.
 bench: server
-	$(call need,wrk,wrk)
-	$(call need,nginx,nginx-light)
-	$(call need,haproxy,haproxy)
 	python3 test/bench.py
 
 # What a request costs beside the floor, and beside SERVER= if it is given, in two and a half minutes: the ratios by which

@@ -2,7 +2,6 @@
 --   baseline   GET, POST with Content-Length and chunked POST in rotation, one at a time
 --   pipelined  16 GETs at once
 --   short      the baseline, but every tenth request ends its connection
---   fixed      the baseline, but each connection waits 40 to 140 ms before each request
 --   get        GETs of the request target that follows
 -- Prints one line of key=value pairs at the end, latencies_us being value:count pairs as wrk has them.
 
@@ -25,10 +24,7 @@ function init(arguments)
   elseif profile == "get" then
     local one = "GET " .. arguments[2] .. " HTTP/1.1\r\nHost: localhost:8080\r\n\r\n"
     request = function() return one end
-  elseif profile == "baseline" or profile == "fixed" then
-    if profile == "fixed" then
-      delay = function() return math.random(40, 140) end
-    end
+  elseif profile == "baseline" then
     request = function()
       count = count + 1
       return rotation[count % 3 + 1]

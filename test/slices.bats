@@ -96,6 +96,7 @@ PYTHON
 @test "ratios compare one round, and disturbed rounds are left out" {
   ROUNDS=9 run -0 python3 - <<'PYTHON'
 import math
+import slices
 from slices import ratios_of
 floor = [100, 200, 100, math.nan, 400, 100, 100, 100, 100]
 mine = [110, 240, 130, 100, 560, 150, 160, math.nan, 170]  # 1.1 to 1.7, in both orders of magnitude
@@ -107,5 +108,11 @@ try:
     raise AssertionError("one round is enough")
 except SystemExit as end:
     assert str(end).startswith("slices: 1 of 9 rounds are left"), end
+slices.OTHERS = ["nginx", "floor"]
+slices.measure = lambda *_: [(100, 400, 200), (150, 600, 300), (200, 800, 400), (100, 400, 200)]
+mote = slices.print_costs("baseline", "copy", 64, None)[1]
+assert mote["cpu_ns"] == 300 and mote["server"] == "mote", mote
+assert {name: median for name, (median, _, _) in mote["to"].items()} == {
+    "floor": 1.5, "mote": 1, "nginx": 0.75, "again": 1.5}, mote
 PYTHON
 }
