@@ -1689,7 +1689,7 @@ static_assert(sizeof "HTTP/1.1 \r\nContent-Type: \r\n\r\nConnection: keep-alive\
 
 static_assert(sendfile_size > answer_head_limit, "a head is never sent as a part of the run");
 
-// Composes responses. A route calls one of the first four functions, once; head_form stands at `at` already.
+// Composes responses. A route calls one of the first five functions, once; head_form stands at `at` already.
 struct Answer {
     char *at;                // the end of what has been composed
     AnswerContext *context;  // the worker's
@@ -1717,6 +1717,9 @@ struct Answer {
         to = put(to, Bytes{context->head + date_place, date_size});
         at = put(compose(to, "\r\nContent-Length: #\r\n\r\n", content.size), content);
     }
+
+    // The head of a long answer, whose `content_size` bytes come from the route's part_at().
+    [[maybe_unused]] void head(uint64_t content_size) { at = compose(at + head_size, "#\r\n\r\n", content_size); }
 
     // A response whose content is an integer, given in two's complement.
     HOT void integer(uint64_t value) {
@@ -1783,28 +1786,59 @@ struct Answer {
 };
 
 // ---- Routes ----------------------------------------------------------------------------------------------------
-// What is served. A route is a struct and a row in `routes`. The struct's members are what is kept of a request until
-// its answer: at most `route_state_limit` bytes, so that a connection stays small. Its functions:
+// What is served: a page for those who add a route, the routes, the table of them, and the machinery.
 //
-//   void answer(Answer &) const      composes the answer to a whole request.
+// Writing a route. It is a struct and a row in `routes`:
 //
-// Optional:
+//   // POST /size: how many bytes of content have come.
+//   struct [[gnu::packed]] Size {
+//       uint64_t size = 0;
 //
-//   void take_query(Bytes)           is called with the query, if there is one, when the head is complete.
-//   void take_piece(Bytes)           is called with each piece of content as it arrives.
-//   Status take_request(Request &)   is called first. If it does not return ok, that is the answer.
+//       void take_piece(Bytes piece) { size += piece.size; }
+//       void answer(Answer &answer) const { answer.integer(size); }
+//   };
+//   {to_post, "/size"_b, functions_of<Size>},
+//
+// A path that ends in "*" is a prefix. HEAD, OPTIONS, 405 and Allow follow from the rows. An assertion says which rows
+// come first. Every request has a struct of its own, which starts as State{} and is kept until the answer. Its
+// functions are called in this order. Only answer() is required. None may block: other connections wait meanwhile.
+//
+//   Status take_request(Request &)   is given the head. What it returns is the answer, if it is not Status::ok.
+//   void take_query(Bytes)           is given the query, if there is one. A space follows it.
+//   void take_piece(Bytes)           is given each piece of content as it arrives, cut anywhere.
 //   uint32_t delay_ms() const        says how long the answer waits once the request is whole.
-//   bool answers_at_once() const     says whether answer() is called before the content, which is discarded. Then
-//                                    take_request() may keep pointers into the head until answer().
+//   void answer(Answer &) const      composes the answer.
 //
-// Optional, for answers that are longer than `answer_content_limit`, chunked, or sent in pieces:
+// Bytes that a function is given live only during the call: the next input, perhaps another client's, overwrites them.
+// So copy what the answer needs, as in put(name, request.rest). The struct has at most `route_state_limit` bytes, so
+// that a connection stays small. A struct with a pointer, a reference, a union or a bit-field does not compile. An
+// address that is kept as an integer does, with g++ a pointer in an array, too. `make fuzz` finds them, if a row of the
+// tables in test/example.bats sends content to the route.
 //
-//   bool is_long() const             says whether answer() composes the head only.
+// A parameter of the query is request.parameter("name"_b), empty if there is none. Paths and queries are as the client
+// sent them: percent-encoding is not undone. An answer is one call, with `answer_content_limit` bytes at most:
+//
+//   answer.text<"Hello!">()          the fastest: the compiler composes it.
+//   answer.text({data, size})        bytes, which are copied.
+//   answer.integer(5)                decimal digits.
+//   answer.text("201 Created", "application/json", {data, size})
+//                                    another status and type than 200 and text/plain.
+//
+// Longer content is produced as the client takes it. Then answer() calls answer.head(size), and part_at() the rest:
+//
 //   Part part_at(uint64_t offset, char *at, size_t room, AnswerContext &) const
-//                                    returns the content from `offset` on, or a part of it.
-//   uint32_t pause_ms() const        says how long to wait between two pieces.
+//                                    returns the content from `offset` on, or a part of it: constants, or up to `room`
+//                                    bytes that it writes at `at`. No bytes: the answer is complete.
+//   bool is_long() const             optional: whether this answer is long.
+//   uint32_t pause_ms() const        optional: how long to wait between two pieces.
 //
-// The bytes that a function is given are valid only during the call. A space follows a query and the rest of a path.
+// Both are called again where the client took less, and must give the same bytes. If other answers wait to be sent
+// before a late or long one, its request is taken once more, with a new struct.
+//
+// A route with `static constexpr bool answers_at_once = true` answers before the content, which is discarded. So its
+// struct may have pointers into the head. Delays, long answers and answers at once need a take_request().
+//
+// test/example/routes.patch has a parameter, JSON, another status, and 64 KiB of content, in a few lines each.
 
 constexpr size_t route_state_limit = 17;
 
@@ -1815,11 +1849,23 @@ struct Request {
     Bytes query;     // without its "?"; empty if there is none
     unsigned facts;  // Head::Fact. The route may change what they say about the connection.
     AnswerContext &context;
+
+    // The value of the first NAME=VALUE in the query with this name, as it stands there; empty if there is none.
+    [[nodiscard]] Bytes parameter(Bytes name) const {
+        const char *const end = query.data + query.size;
+        for (const char *at = query.data, *next; at < end; at = next + 1) {
+            for (next = at; next != end && *next != '&';) next++;
+            const Bytes one{at, size_t(next - at)};
+            if (one.size > name.size && one.first(name.size) == name && at[name.size] == '=')
+                return one.after(name.size + 1);
+        }
+        return {};
+    }
 };
 
 // A part of a long answer's content. No bytes: the answer is complete.
 struct Part {
-    Bytes bytes;        // in the run, or in the room that part_at() was given
+    Bytes bytes;        // in the room that part_at() was given, in the run, or constants
     bool begins_piece;  // an earlier piece is sent by itself
 };
 
@@ -1893,7 +1939,7 @@ struct [[gnu::packed]] Echo {
         size = uint32_t(request.head.size);
         return Status::ok;
     }
-    [[nodiscard]] bool answers_at_once() const { return true; }  // while the head is there
+    static constexpr bool answers_at_once = true;  // while the head is there
     void answer(Answer &answer) const { answer.text({head, size}); }
 };
 
@@ -2011,7 +2057,7 @@ struct [[gnu::packed]] Generator {
     uint16_t status;
     char argument;  // that is malformed
     Kind kind;
-    bool is_cacheable : 1, is_chunked : 1, is_random : 1, has_content_length : 1, is_produced : 1;
+    bool is_cacheable, is_chunked, is_random, has_content_length, is_produced;
 
     Status take_request(Request &request) {
         Description description;
@@ -2143,9 +2189,34 @@ struct RouteFunctions {
     uint32_t (*pause_ms)(const void *state) = nullptr;
     bool (*answers_at_once)(const void *state) = nullptr;
 };
+// Whether a State holds only numbers, enumerators and arrays of these: a constant expression makes nothing else from
+// bytes. (clang++ refuses bit-fields as well. g++ overlooks pointers in arrays.)
+template <size_t size> struct RawBytes { char bytes[size]; };
+template <typename State> constexpr bool is_made_of_bytes() {
+    (void)__builtin_bit_cast(State, RawBytes<sizeof(State)>{});
+    return true;
+}
+template <bool> struct Constant {};
+template <typename State>
+concept HoldsValues = requires {
+    typename Constant<is_made_of_bytes<State>()>;
+};
+template <typename State>
+concept AnswersAtOnce = requires {
+    requires State::answers_at_once;
+};
+
 template <typename State> constexpr RouteFunctions functions_of = [] {
     static_assert(sizeof(State) <= route_state_limit, "a route keeps too much of a request");
     static_assert(alignof(State) <= 8, "a connection is not aligned to more");
+    static_assert(HoldsValues<State> || AnswersAtOnce<State>,
+                  "a route keeps a pointer, a reference, a union or a bit-field: copy the bytes that the answer needs");
+    constexpr bool has_delay = requires { &State::delay_ms; };
+    constexpr bool has_parts = requires { &State::part_at; };
+    constexpr bool sees_head = requires { &State::take_request; };
+    static_assert(!AnswersAtOnce<State> || !(has_delay || has_parts), "what answers at once is neither late nor long");
+    static_assert(sees_head || !(has_delay || has_parts || AnswersAtOnce<State>),
+                  "a route with delay_ms(), part_at() or answers_at_once has a take_request()");
     RouteFunctions functions{
         [](void *state) { *static_cast<State *>(state) = State{}; },
         [](const void *state, Answer &answer) { static_cast<const State *>(state)->answer(answer); },
@@ -2154,23 +2225,24 @@ template <typename State> constexpr RouteFunctions functions_of = [] {
         functions.take_query = [](void *state, Bytes query) { static_cast<State *>(state)->take_query(query); };
     if constexpr (requires { &State::take_piece; })
         functions.take_piece = [](void *state, Bytes piece) { static_cast<State *>(state)->take_piece(piece); };
-    if constexpr (requires { &State::take_request; })
+    if constexpr (sees_head)
         functions.take_request = [](void *state, Request &request) {
             return static_cast<State *>(state)->take_request(request);
         };
-    if constexpr (requires { &State::delay_ms; })
+    if constexpr (has_delay)
         functions.delay_ms = [](const void *state) { return static_cast<const State *>(state)->delay_ms(); };
-    if constexpr (requires { &State::part_at; }) {
-        functions.is_long = [](const void *state) { return static_cast<const State *>(state)->is_long(); };
-        functions.pause_ms = [](const void *state) { return static_cast<const State *>(state)->pause_ms(); };
+    if constexpr (has_parts) {
+        functions.is_long = [](const void *state) {
+            if constexpr (requires { &State::is_long; }) return static_cast<const State *>(state)->is_long();
+            else return true;
+        };
+        if constexpr (requires { &State::pause_ms; })
+            functions.pause_ms = [](const void *state) { return static_cast<const State *>(state)->pause_ms(); };
         functions.part_at = [](const void *state, uint64_t offset, char *at, size_t room, AnswerContext &context) {
             return static_cast<const State *>(state)->part_at(offset, at, room, context);
         };
     }
-    if constexpr (requires { &State::answers_at_once; })
-        functions.answers_at_once = [](const void *state) {
-            return static_cast<const State *>(state)->answers_at_once();
-        };
+    if constexpr (AnswersAtOnce<State>) functions.answers_at_once = [](const void *) { return true; };
     return functions;
 }();
 
@@ -3095,7 +3167,8 @@ Next produce(Worker &worker, Connection &connection, bool has_paused) {
                 set_timer(worker, connection, pause_ms);
                 return Next::receive;
             }
-            const bool is_large = part.bytes.size >= sendfile_size && part.bytes.data != at;
+            const bool is_in_run = size_t(part.bytes.data - worker.context.run) < run_size;
+            const bool is_large = part.bytes.size >= sendfile_size && is_in_run;
             if (is_large || room < answer_head_limit) break;
             work += part_work;
             const size_t taken = part.bytes.size < room ? part.bytes.size : room;
