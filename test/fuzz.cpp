@@ -29,6 +29,10 @@
 //   - a connection that is not closed, or closed before what had arrived was read; a block, a tick or a timer that is
 //     left over
 //   - a peer that stays silent in the middle of a request, and is not answered with 408
+//   - an answer from input that is gone: the input buffer is scribbled over each time that the server waits
+//
+// A route that the model does not know has the answers that its own functions give for the whole stream. Inputs that ask
+// for a long one, or one at once, are left out.
 
 #include <sanitizer/asan_interface.h>
 #include <stdio.h>
@@ -366,10 +370,12 @@ struct Model {
         help,
         malformed,
         generated,
+        own,  // of a route that is not modelled here
     };
 
     Content content = Content::unknown;
-    unsigned status = 200;
+    unsigned status = 200;  // except of a route that is not modelled
+    const Route *own_route = nullptr;
     Wish wish;  // of what is generated; of /delay/MS the delay
 
     // Whether the answer may come at another time than when its request is whole and the answers before it are sent.
@@ -381,8 +387,25 @@ struct Model {
     }
 };
 
+// The row for the path, if it is one that is not modelled here.
+[[nodiscard]] const Route *find_own_route(Bytes path) {
+    constexpr Bytes modelled[] = {"/pipeline"_b, "/baseline11"_b, "/delay/*"_b, "/echo"_b, "/*"_b};
+    for (const Route &route : routes) {
+        if (!(is_prefix(route) ? starts_with(path, fixed_part(route)) : path == route.path)) continue;
+        for (const Bytes known : modelled)
+            if (route.path == known) return nullptr;
+        return &route;
+    }
+    return nullptr;
+}
+
 [[nodiscard]] Model model_of_path(Bytes path, Bytes query, bool is_get, bool is_post) {
     Model model;
+    model.own_route = find_own_route(path);
+    if (model.own_route != nullptr) {
+        model.content = Model::Content::own;
+        return model;
+    }
     if (path == "/pipeline"_b || path == "/baseline11"_b) {
         if (!is_get && !(is_post && path == "/baseline11"_b)) model.status = 405;
         return model;
@@ -435,7 +458,7 @@ struct Model {
     // It is an error of the head to a client that waits before it sends the content.
     if (model.content == Model::Content::malformed && reading.expects_continue) model.status = 400;
     if (method == 6 && model.status == 200) model.status = 405;  // TRACE
-    if (model.status != 200) model.content = Model::Content::unknown;
+    if (model.status != 200 && model.own_route == nullptr) model.content = Model::Content::unknown;
     return model;
 }
 
@@ -456,6 +479,7 @@ struct PredictedAnswer {
     bool is_refused;
     bool may_continue;  // an interim response may stand before this one
     bool is_modelled;
+    bool is_own;         // composed by a route that is not modelled
     bool may_be_last;    // if there is no block for the input behind its request
     bool is_reset;       // the connection is reset where it ends
     size_t head_size;    // of the response, if it is modelled; 0: the reset comes before its end
@@ -472,6 +496,7 @@ struct Prediction {
     size_t late_size;   // of the answer to that request if its rest never comes
     bool has_early;     // an answer may come before its request's content: that has none of its own
     bool is_endless;    // the last answer is longer than what is predicted of it
+    bool is_left_out;   // there is no prediction: a route that is not modelled is long, or answers at once
     size_t pauses;
     std::vector<Seam> seams;
     char late_output[answer_limit];
@@ -610,9 +635,21 @@ void compose_answer(const Connection &connection, const Head &head, const Model 
     const char *const begin = answer.at;
     if (answer_exchange(connection.exchange, answer) != (persistence_of(head) != Persistence::close))
         fail("the connection's end is not the request's");
+    if (model.own_route != nullptr) return;
     char status[16];
     snprintf(status, sizeof status, "HTTP/1.1 %u ", model.status);
     if (memcmp(begin, status, strlen(status)) != 0) fail("a status is not the model's");
+}
+
+// Notes what a route that is not modelled says about the time of its answer, whose first byte is at `begin`.
+void note_delay(PredictedAnswer &answered, const Exchange &exchange, const Route &route, const char *begin) {
+    if (exchange.manner.status != Status::ok || route.functions.delay_ms == nullptr) return;
+    answered.delay_ms = int64_t(route.functions.delay_ms(exchange.state));
+    if (answered.delay_ms == 0) return;
+    predicted.pauses++;
+    answered.may_be_last = true;
+    while (memcmp(begin + answered.head_size, "\r\n\r\n", 4) != 0) answered.head_size++;
+    answered.head_size += 4;
 }
 
 // Predicts one request. False if nothing is answered behind it.
@@ -639,6 +676,10 @@ void compose_answer(const Connection &connection, const Head &head, const Model 
         model = model_of(reading);
         if (parse == Parse::complete) check_content_of(reading, {taken.at, size_t(cursor.at - taken.at)});
     }
+    const bool is_own = model.own_route != nullptr;
+    predicted.is_left_out = is_own && (model.own_route->functions.part_at != nullptr ||
+                                       model.own_route->functions.answers_at_once != nullptr);
+    if (predicted.is_left_out) return false;
     // The head's echo comes before the content. If that is malformed, or never comes whole, there is no other answer.
     const bool is_early = model.content == Model::Content::echo && has_content;
     predicted.has_early |= is_early;
@@ -652,7 +693,8 @@ void compose_answer(const Connection &connection, const Head &head, const Model 
     const Status status = request.status;
     const bool is_error_of_head = model.status == 400 || status == Status::not_found ||
                                   status == Status::method_not_allowed || status == Status::expectation_failed ||
-                                  status == Status::not_implemented;
+                                  status == Status::not_implemented ||
+                                  (is_own && connection.exchange.manner.status != Status::ok);
     if (predicted.count == sizeof predicted.answered / sizeof *predicted.answered) fail("no room for the prediction");
     PredictedAnswer &answered = predicted.answered[predicted.count++];
     answered = {};
@@ -661,7 +703,8 @@ void compose_answer(const Connection &connection, const Head &head, const Model 
     answered.may_continue = may_continue && !is_error_of_head;
     answered.request_end = size_t((is_early ? taken.at : cursor.at) - script.stream.data);
     answered.first_seam = predicted.seams.size();
-    answered.is_modelled = model.content != Model::Content::unknown && (is_early || !answered.is_refused);
+    answered.is_own = is_own && !answered.is_refused;
+    answered.is_modelled = model.content != Model::Content::unknown && !is_own && (is_early || !answered.is_refused);
     if (answered.is_modelled) {
         Writer writer(answer_start, predicted.output + 16 * script.stream.size + long_limit);
         write_answer(writer, model, reading, head_text, answered);
@@ -672,6 +715,7 @@ void compose_answer(const Connection &connection, const Head &head, const Model 
     } else {
         compose_answer(connection, head, model, answer);
         answered.persistence = persistence_of(head);
+        if (is_own) note_delay(answered, connection.exchange, *model.own_route, answer_start);
     }
     if (answered.is_refused) answered.persistence = Persistence::close;
     answered.seam_end = predicted.seams.size();
@@ -689,7 +733,7 @@ void predict() {
     Answer answer{predicted.output, &context};
     context.default_query = script.has_default ? default_query : Bytes{};
     predicted.count = predicted.pauses = 0;
-    predicted.may_continue = predicted.has_early = predicted.is_endless = false;
+    predicted.may_continue = predicted.has_early = predicted.is_endless = predicted.is_left_out = false;
     predicted.seams.clear();
     const char *const full = predicted.output + sizeof predicted.output - answer_limit;
     while (cursor.at != cursor.end && predict_request(reader, cursor, answer))
@@ -803,7 +847,8 @@ void check_prediction() {
     size_t begin = 0;
     for (size_t i = 0; i < predicted.count; i++) {
         const PredictedAnswer &answered = predicted.answered[i];
-        if (!answered.is_modelled) check_response({predicted.output + begin, answered.end - begin}, answered);
+        if (!answered.is_modelled && !answered.is_own)
+            check_response({predicted.output + begin, answered.end - begin}, answered);
         begin = answered.end;
     }
 }
@@ -892,6 +937,7 @@ public:
             fail("a strange place for events");
         check_timers();
         check_wake_up();
+        scribble();
         if (is_more_promised && !is_full && !is_pending && is_open) fail("the end of an answer is kept");
         if (choose() % 16 == 11 && may_stall()) return -EINTR;
         for (uint8_t more = choose() % 4; !is_anything_pending() || more == 3; more = 0) {
@@ -933,6 +979,7 @@ public:
             predicted.answered[whole].whole_at_ns = now_ns;
         stalls = 0;
         fence_in(into + size);
+        if (size_t(fence - worker.input) > used) used = size_t(fence - worker.input);
         return long(size);
     }
 
@@ -1269,11 +1316,17 @@ private:
         ASAN_UNPOISON_MEMORY_REGION(granule, size_t(fence - granule) + fence_size());
         fence = nullptr;
     }
+    // What the server or a route has kept of the input by its address alone is something else after a wait.
+    static void scribble() {
+        const size_t size = fence == nullptr ? used : size_t(fence - worker.input);
+        __builtin_memset(worker.input, '#', size);
+    }
     size_t fence_size() const {
         const size_t left = size_t(worker.input + sizeof worker.input - fence);
         return left < 64 ? left : 64;
     }
     static inline char *fence = nullptr;  // outlives the run, like the buffer
+    static inline size_t used = 0;        // of the buffer, so far
 };
 
 Kernel *kernel;
@@ -1488,6 +1541,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!read_script({reinterpret_cast<const char *>(data), size})) return -1;
     script.cutting = Cutting::whole;
     predict();
+    if (predicted.is_left_out) return -1;
     check_prediction();
     prepare_worker();
     run(Cutting::whole);
