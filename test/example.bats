@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# A worked example of what a user of this source changes: test/example/routes.patch has three more routes.
+# What a user of this source changes: the README's route, and more routes in test/example/routes.patch.
 load helper
 setup_file() {
   build_example example
@@ -9,19 +9,124 @@ teardown_file() { stop_server; }
 # A test with a server of its own says so.
 teardown() { if [[ -n ${has_own_server:-} ]]; then stop_server; fi; }
 
+# has_row PATH: whether the source in the current folder has a row for this path.
+has_row() { grep --quiet --fixed-strings "\"$1\"_b, functions_of<" server.cpp; }
+
+# The README's route, where it says; its command for the patch; both in the current folder. What the source has already
+# stays as it is.
+add_readme_route() {
+  if has_row /ping; then return; fi
+  sed --quiet '/^struct Ping {/,/^};/p' "$root/README.md" >struct
+  sed --quiet '/^constexpr Route routes\[\] = {/{n;p;q}' "$root/README.md" >row
+  [[ -s struct && -s row ]] || fail 'the README has no struct Ping, or no row for it'
+  sed --in-place '/^\/\/ Everything this server answers/{
+    r struct
+    N
+  }
+  /^constexpr Route routes\[\] = {/r row' server.cpp
+}
+add_example() {
+  if has_row '/hello/*'; then return; fi
+  local command
+  command=$(grep --only-matching '^patch .*routes\.patch' "$root/README.md")
+  eval "${command/test\/example/$root/test/example}"
+}
+
+# check_readme_commands: runs those that ask for the example's routes. Each has its output behind it.
+check_readme_commands() {
+  local command expected count=0
+  while IFS='#' read -r command expected; do
+    run -0 bash -c "${command//:8080/:$server_port}" 2>/dev/null
+    [[ $output == "${expected# }" ]] || fail "$command: $output"
+    count=$((count + 1))
+  done < <(sed --quiet '/^## Add a route/,/^## Limits/s/^curl /&--silent /p' "$root/README.md")
+  ((count == 4)) || fail "$count commands"
+}
+
 # build_example NAME [SCRIPT]: builds the server with the patch in a folder of its own, and lets start_server take it
 # from then on. The script is for sed and changes the source further.
 build_example() {
   local folder=$BATS_FILE_TMPDIR/$1
   mkdir --parents "$folder"
   cp "$root/server.cpp" "$root/build.sh" "$folder"
-  patch --quiet --strip=1 --directory="$folder" <"$root/test/example/routes.patch"
-  sed --in-place "${2:-}" "$folder/server.cpp"
-  if ! "$folder/build.sh" >"$folder/log" 2>&1; then
-    cat "$folder/log" >&2
+  cd "$folder" || return
+  add_example
+  sed --in-place "${2:-}" server.cpp
+  build_here
+}
+# build_here: builds what is in the current folder, and lets start_server take it from then on.
+build_here() {
+  if ! ./build.sh >log 2>&1; then
+    cat log >&2
     return 1
   fi
-  export server_program=$folder/server
+  export server_program=$PWD/server
+}
+
+# routes STRUCT ROW...: the script for sed that adds a struct and rows of the table, behind all that ship but "/*".
+routes() {
+  echo "/^\/\/ The functions of a route. What/i $1"
+  shift
+  local row
+  for row in "$@"; do echo "/^    {to_any, \"\/[*]\"_b/i \\    $row"; done
+}
+
+@test "the patch says nothing but the name of the file, and changes it as if it were made for it" {
+  if [[ $(own_rows) != 0 ]]; then skip 'the source has routes of its own'; fi
+  cd "$BATS_TEST_TMPDIR"
+  cp "$root/server.cpp" .
+  run -0 patch --strip=1 <"$root/test/example/routes.patch"
+  [[ $output == 'patching file server.cpp' ]] || fail "$output
+Lines have moved. To make the patch anew: cp server.cpp old; patch --strip=1 --no-backup-if-mismatch <the patch;
+{ sed '/^---/,\$d' the patch; diff --unified --label a/server.cpp --label b/server.cpp old server.cpp; } >its new text"
+  run -0 ls
+  [[ $output == server.cpp ]] || fail "$output"
+}
+
+@test "the README's route and the patch go together in any order, without a word or another file" {
+  local order step path
+  has_own_server=yes
+  for order in 'add_readme_route add_example' 'add_example add_readme_route'; do
+    mkdir "$BATS_TEST_TMPDIR/${order%% *}"
+    cd "$BATS_TEST_TMPDIR/${order%% *}"
+    cp "$root/server.cpp" "$root/build.sh" .
+    for step in $order; do
+      run -0 "$step"
+      [[ -z $output ]] || fail "$order: $output"
+    done
+    rm --force struct row
+    [[ $(ls) == $'build.sh\nserver.cpp' ]] || fail "$order: $(ls)"
+    build_here
+    [[ $(<log) == 'server: '*' bytes' ]] || fail "$order: $(<log)"
+    start_server
+    check_rows <<'ROWS'
+200 open pong GET /ping HTTP/1.1\r\nHost: a{END}
+200 open Hello,_you! GET /hello?name=you HTTP/1.1\r\nHost: a{END}
+200 open ok {HIDDEN}
+ROWS
+    check_readme_commands
+    stop_server
+  done
+}
+
+@test "the bound on the file's size allows for routes of one's own, and says how to raise it where they need more" {
+  local folder=$BATS_TEST_TMPDIR/checkout size=
+  mkdir "$folder"
+  cp --recursive "$root/server.cpp" "$root/build.sh" "$root/README.md" "$root/test" "$folder"
+  cd "$folder" || return
+  # The other bats's own variables would be taken for this one's.
+  check_size() {
+    run env --ignore-environment PATH="$PATH" HOME="$BATS_TEST_TMPDIR" TMPDIR="$BATS_TEST_TMPDIR" \
+      "$BATS_ROOT/bin/bats" --filter 'the file has at most' test/binary.bats
+  }
+  add_readme_route
+  add_example
+  check_size
+  [[ $status == 0 && $output == *'ok 1 the file has at most '* ]] || fail "$output"
+  size=$((1024 * ($(root=$folder own_rows) + 3)))
+  sed --in-place "s/answer.text<\"pong\">()/answer.text<Literal<$size>(\"pong\" \"$(printf '%*s' $((size - 5)) '')\")>()/" server.cpp
+  check_size
+  [[ $status == 1 && $output == *'over its bound of '*'To raise it, change shipped_size or own_row_size in this test of test/binary.bats'* ]] || fail "$output"
 }
 
 @test "the example builds without a warning" {
@@ -76,6 +181,31 @@ ROWS
 ROWS
 }
 
+@test "a parameter of the query is a name, as it stands there, and the first one counts" {
+  check_rows <<'ROWS'
+200 open Hello,_you! GET /hello?name=you HTTP/1.1\r\nHost: a{END}
+200 open Hello,_0123456789abcdef! GET /hello?name=0123456789abcdef HTTP/1.1\r\nHost: a{END}
+200 open Hello,_you! GET /hello?x=1&name=you&y HTTP/1.1\r\nHost: a{END}
+200 open Hello,_a! GET /hello?name=a&name=b HTTP/1.1\r\nHost: a{END}
+200 open Hello,_you! GET /hello?&&names=x&xname=y&Name=z&name&name=you HTTP/1.1\r\nHost: a{END}
+200 open Hello,_a%20b+c! GET /hello?name=a%20b+c HTTP/1.1\r\nHost: a{END}
+200 open Hello,_=a?b;c! GET /hello?name==a?b;c HTTP/1.1\r\nHost: a{END}
+200 open Hello,_you! GET /hello/?name=you HTTP/1.1\r\nHost: a{END}
+200 open Hello,_you! GET http://a/hello?name=you HTTP/1.1\r\nHost: a{END}
+200 close Hello,_you! GET /hello?name=you HTTP/1.0{END}
+200 open "" HEAD /hello?name=you HTTP/1.1\r\nHost: a{END}
+200 open Hello,_you! GET /hello?name=you HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nEarth
+404 open - GET /hello? HTTP/1.1\r\nHost: a{END}
+404 open - GET /hello?name HTTP/1.1\r\nHost: a{END}
+404 open - GET /hello?name= HTTP/1.1\r\nHost: a{END}
+404 open - GET /hello?name=&name=b HTTP/1.1\r\nHost: a{END}
+404 open - GET /hello?nam=x&names=x&NAME=x HTTP/1.1\r\nHost: a{END}
+414 open - GET /hello?name=0123456789abcdefg HTTP/1.1\r\nHost: a{END}
+414 open - GET /hello?name=<x*7000> HTTP/1.1\r\nHost: a{END}
+200,200 open Hello,_B! GET /hello?name=Anna HTTP/1.1\r\nHost: a{END}GET /hello?name=B HTTP/1.1\r\nHost: a{END}
+ROWS
+}
+
 @test "another path gets a 404, a malformed rest a 400" {
   check_rows <<'ROWS'
 404 open - GET /hello HTTP/1.1\r\nHost: a{END}
@@ -98,7 +228,7 @@ ROWS
 
 @test "HEAD, OPTIONS, 405 and Allow follow from the row" {
   local path
-  for path in /hello/World '/hello/World?x' /hello/0123456789abcdef /page; do
+  for path in /hello/World '/hello/World?x' /hello/0123456789abcdef '/hello?name=x' /page /json; do
     for method in POST DELETE; do
       exchange "$method $path HTTP/1.1\r\nHost: a\r\n\r\n"
       assert_statuses 405 "$method $path"
@@ -116,7 +246,7 @@ ROWS
   exchange 'HEAD /hello/World HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_field 'Content-Length: 13'
   exchange 'HEAD /page HTTP/1.1\r\nHost: a\r\n\r\n'
-  assert_field 'Content-Length: 10240'
+  assert_field 'Content-Length: 65536'
   assert_body "$response" # nothing behind the head
 }
 
@@ -161,11 +291,11 @@ PYTHON
 
 # The page as the comment in the patch says it.
 page='visible = "".join(map(chr, range(0x21, 0x7f))) * 4
-page = "".join(visible[n % 94:][:79] + "\n" for n in range(128)).encode()
-assert len(page) == 10240
+page = "".join(visible[n % 94:][:63] + "\n" for n in range(1024)).encode()
+assert len(page) == 65536
 '
 
-@test "an answer of 10 KB is complete for GET and HEAD, with and without keep-alive" {
+@test "an answer of 64 KiB is complete for GET and HEAD, with and without keep-alive" {
   run_peers <<PYTHON
 $page
 from email.parser import BytesHeaderParser
@@ -178,7 +308,7 @@ def ask(method, version, fields=b""):
     line, _, fields = head.partition(b"\r\n")
     assert line == b"HTTP/1.1 200 OK", line
     fields = BytesHeaderParser().parsebytes(fields)
-    assert fields["Content-Length"] == "10240", fields["Content-Length"]
+    assert fields["Content-Length"] == "65536", fields["Content-Length"]
     assert content == (b"" if method == b"HEAD" else page), content
     return fields["Connection"]
 for method in b"GET", b"HEAD":
@@ -189,7 +319,21 @@ for method in b"GET", b"HEAD":
 PYTHON
 }
 
-@test "hundreds of pipelined answers of 10 KB arrive in order at a peer that reads late" {
+@test "long content may be a constant" {
+  has_own_server=yes
+  build_example constant "$(
+    routes 'constexpr char fixed[40000]{1, 2, 3}; struct Fixed { Status take_request(Request \&) { return Status::ok; } void answer(Answer \&answer) const { answer.head(40000); } Part part_at(uint64_t offset, char *, size_t, AnswerContext \&) const { return {Bytes{fixed, 40000}.after(offset), false}; } };' \
+      '{to_get, "/fixed/*"_b, functions_of<Fixed>},'
+  )"
+  start_server
+  run_peers <<'PYTHON'
+with connect(port, receive_buffer=4096) as peer:
+    peer.sendall(b"GET /fixed/ HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert Answers(peer).next()[::2] == (200, bytes([1, 2, 3]) + bytes(39997))
+PYTHON
+}
+
+@test "pipelined answers of 64 KiB arrive in order at a peer that reads late" {
   run_peers <<PYTHON
 $page
 peer = connect(port, receive_buffer=4096)
@@ -231,7 +375,7 @@ rows() {
   build_example more "$(
     rows '{to_get, "/hello/"_b, functions_of<Pipeline>},' \
       '{to_get, "/hello/all"_b, functions_of<Pipeline>},' \
-      '{to_post, "/hello/all"_b, functions_of<Page>},' \
+      '{to_post, "/hello/all"_b, functions_of<Json>},' \
       '{to_get, "/sum/"_b, functions_of<Pipeline>},' -- \
       '{bit(Method::put), "/hello/*"_b, functions_of<Hello>},' \
       '{to_get, "/sum/*"_b, functions_of<First>},' \
@@ -268,12 +412,17 @@ ROWS
 
 @test "a route chooses its status and its content type" {
   check_rows <<'ROWS'
+200 open {"greeting":_"Hello!"} GET /json HTTP/1.1\r\nHost: a{END}
+200 open {"greeting":_"Hello!"} GET /json?x HTTP/1.1\r\nHost: a{END}
+200 close "" HEAD /json HTTP/1.0{END}
 201 open {"size":_20} POST /notes HTTP/1.1\r\nHost: a\r\nContent-Length: 20\r\n\r\n<x*20>
 201 open {"size":_2} POST /notes HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n1\r\nb\r\n0{END}
 201 close {"size":_0} POST /notes HTTP/1.1\r\nHost: a\r\nConnection: close{END}
 ROWS
   exchange 'POST /notes HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_field 'HTTP/1.1 201 Created'
+  assert_field 'Content-Type: application/json'
+  exchange 'GET /json HTTP/1.1\r\nHost: a\r\n\r\n'
   assert_field 'Content-Type: application/json'
 }
 
@@ -297,4 +446,46 @@ ROWS
   done
   run build_example large 's/^    char name\[16\];/    char name[17];/'
   [[ $status == 1 && $output == *'a route keeps too much of a request'* ]] || fail "$output"
+}
+
+@test "a route that keeps a pointer, or has functions that would not be called, does not compile" {
+  local reason body
+  while IFS='|' read -r reason body; do
+    run build_example refused "$(routes "struct Refused { void answer(Answer \\&answer) const { answer.text<\"\">(); } $body };" \
+      '{to_get, "/refused/*"_b, functions_of<Refused>},')"
+    [[ $status == 1 && $output == *"static assertion failed: $reason"* ]] || fail "$body: $output"
+  done <<'BODIES'
+a route keeps a pointer|Bytes query; Status take_request(Request \&) { return Status::ok; }
+a route keeps a pointer|const char *at; Status take_request(Request \&) { return Status::ok; }
+a route keeps a pointer|struct [[gnu::packed]] { char size; Bytes bytes; } name; Status take_request(Request \&) { return Status::ok; }
+a route keeps a pointer|const Request *request; Status take_request(Request \&) { return Status::ok; }
+a route keeps a pointer|union { const char *at; char byte; } name; Status take_request(Request \&) { return Status::ok; }
+a route with delay_ms(), part_at() or answers_at_once has a take_request()|uint32_t delay_ms() const { return 1; }
+a route with delay_ms(), part_at() or answers_at_once has a take_request()|static constexpr bool answers_at_once = true;
+what answers at once is neither late nor long|static constexpr bool answers_at_once = true; uint32_t delay_ms() const { return 1; } Status take_request(Request \&) { return Status::ok; }
+BODIES
+}
+
+# A route that writes a byte of the query back, from where it stood or from a copy, after the content or after a delay.
+@test "the fuzzer's kernel finds a route that reads bytes after the call that it was given them in" {
+  local folder=$BATS_TEST_TMPDIR copied='kept = uint64_t(*query.data);' by_address='kept = reinterpret_cast<uint64_t>(query.data);'
+  local from_copy='char(kept)' from_address='*reinterpret_cast<const char *>(kept)' when way
+  mkdir "$folder/test"
+  cp "$root/test/fuzz.cpp" "$folder/test"
+  env printf '\0POST /kept/content?w HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n20' >"$folder/content"
+  env printf '\0POST /kept/late?w HTTP/1.1\r\nHost: a\r\n\r\n' >"$folder/late"
+  for way in copy address; do
+    local take=$copied give=$from_copy
+    if [[ $way == address ]]; then take=$by_address give=$from_address; fi
+    sed "$(
+      routes "struct [[gnu::packed]] Kept { uint64_t kept = 0; bool is_late = false; uint32_t delay_ms() const { return is_late ? 5 : 0; } Status take_request(Request \\&request) { is_late = *request.rest.data == 'l'; return Status::ok; } void take_query(Bytes query) { $take } void answer(Answer \\&answer) const { const char byte = $give; answer.text({\\&byte, 1}); } };" \
+        '{to_post, "/kept/*"_b, functions_of<Kept>},'
+    )" "$root/server.cpp" >"$folder/server.cpp"
+    compile -O1 -DMOTE_REPLAY -o "$folder/$way" "$folder/test/fuzz.cpp"
+  done
+  for when in content late; do
+    run -0 "${emulator[@]}" "$folder/copy" "$folder/$when"
+    run "${emulator[@]}" "$folder/address" "$folder/$when"
+    [[ $status != 0 && $output == *'fuzz: another answer than expected'* ]] || fail "$when: $output"
+  done
 }

@@ -68,6 +68,12 @@ build_edited() {
   export server_program=$folder/server
 }
 
+# own_rows: how many rows of the table of routes are not among those that ship.
+own_rows() {
+  sed --quiet '/^constexpr Route routes\[\] = {/,/^};/s/^ *{[^"]*"\([^"]*\)"_b,.*/\1/p' "$root/server.cpp" |
+    grep --count --invert-match --line-regexp '/pipeline\|/baseline11\|/delay/[*]\|/echo\|/[*]' || true
+}
+
 # before_ok LINE: a script for sed that puts a line of C++ before the one that answers /pipeline.
 before_ok() {
   local line='void answer(Answer \&answer) const {' end='answer.text<"ok">(); }'
