@@ -116,3 +116,12 @@ assert {name: median for name, (median, _, _) in mote["to"].items()} == {
     "floor": 1.5, "mote": 1, "nginx": 0.75, "again": 1.5}, mote
 PYTHON
 }
+
+@test "what many workers cost is a line for each number of them" {
+  natively 'the emulator has threads of its own'
+  run -0 python3 "$root/test/workers.py" 3
+  [[ ${#lines[@]} == 2 ]] || fail "$output"
+  # Of 512 and of 4,096 connections, no worker has all or none.
+  local spread="[1-9][0-9]+ to [1-4][0-9][0-9] +[1-9][0-9]+ to [1-3][0-9]{3}"
+  [[ ${lines[1]} =~ ^' '+3' '+[0-9.]+' '+[0-9]+'; '[0-9]+' '+[0-9.]+' '+$spread' '+[0-9]+$ ]] || fail "$output"
+}
