@@ -9,8 +9,13 @@ RESULTS ?= test/charts/bench.json
 
 PREFIX ?= /usr/local
 
-# $(call need,PROGRAM,PACKAGE): one line, before any work is done, if the program is missing.
-need = @command -v $(1) >/dev/null || { echo "make $@: no $(1): apt-get install $(2)" >&2; exit 1; }
+# $(call need,PROGRAM:PACKAGE...): one line, before any work is done, if programs are missing. PROGRAM alone is in a package
+# of that name.
+need = @programs= packages=; \
+  for pair in $(1); do \
+    command -v $${pair%:*} >/dev/null || programs="$$programs $${pair%:*}" packages="$$packages $${pair\#*:}"; \
+  done; \
+  test -z "$$programs" || { echo "make $@: no$$programs: apt-get install$$packages" >&2; exit 1; }
 
 all: server
 	@echo "./server is built; 'make help' lists the tasks"
@@ -37,7 +42,7 @@ help:
 	@echo 'make clean       remove what was built'
 
 # systemd's units name /usr/local/bin/mote.
-install: server man
+install: man
 	install -D --mode=755 server $(DESTDIR)$(PREFIX)/bin/mote
 	install -D --mode=644 .man/mote.8 $(DESTDIR)$(PREFIX)/share/man/man8/mote.8
 	install --directory $(DESTDIR)$(PREFIX)/lib/systemd/system
@@ -48,13 +53,16 @@ uninstall:
 	rm --force $(DESTDIR)$(PREFIX)/bin/mote $(DESTDIR)$(PREFIX)/share/man/man8/mote.8 \
 	  $(DESTDIR)$(PREFIX)/lib/systemd/system/mote.service $(DESTDIR)$(PREFIX)/lib/systemd/system/mote.socket
 
+test_tools = g++ bats parallel python3 curl nc:netcat-openbsd pgrep:procps
+
 # The files run at the same time, for most tests wait most of the time. Behind them, one by one, run those that measure
 # milliseconds and CPU time.
 JOBS ?= 10
 ifeq ($(ARCH)$(MARCH),)
-test: server
-	$(call need,bats,bats)
-	$(call need,parallel,parallel)
+test:
+	$(call need,$(test_tools) groff:groff-base haproxy help2man nginx:nginx-light patch slowhttptest strace valgrind wrk)
+	./build.sh --if-needed
+	@echo 'This takes three minutes. The lines of a file are printed when all of its tests have run.'
 	@status=0; \
 	bats --print-output-on-failure --jobs $(JOBS) --filter-tags '!alone' test || status=1; \
 	bats --print-output-on-failure --filter-tags alone test || status=1; \
@@ -67,18 +75,15 @@ else
 files = binary bytes chunked connection differential expectations field_lines framing fuzz host limits request_line \
   routes validate $(if $(ARCH),connections shutdown start_up statistics)
 test:
-	$(call need,bats,bats)
-	$(call need,parallel,parallel)
-	$(if $(ARCH),$(call need,$(ARCH)-linux-gnu-g++,g++-$(ARCH)-linux-gnu))
-	$(if $(ARCH),$(call need,qemu-$(ARCH)-static,qemu-user-static))
+	$(call need,$(test_tools) $(if $(ARCH),$(ARCH)-linux-gnu-g++:g++-$(ARCH)-linux-gnu qemu-$(ARCH)-static:qemu-user-static))
+	@echo 'This takes $(if $(ARCH),ten minutes,a minute). The lines of a file are printed when all of its tests have run.'
 	bats --print-output-on-failure --jobs $(JOBS) $(files:%=test/%.bats)
 endif
 
 # The image by Debian's buildah, and how it runs; as root.
 container:
-	$(call need,buildah,buildah)
-	$(call need,debootstrap,debootstrap)
-	$(call need,kubectl,kubernetes-client)
+	$(call need,bats curl buildah debootstrap kubectl:kubernetes-client)
+	@echo 'This takes a minute before the first line: debootstrap makes the base image.'
 	CONTAINER=yes bats test/container.bats
 
 # The server's own source under libFuzzer and sanitizers, from the rows of the test tables on: see test/fuzz.cpp. Twice, for
@@ -90,7 +95,7 @@ small_limits = TUNE(input_size, 1024) TUNE(head_limit, 400) TUNE(request_line_li
   TUNE(part_work, 16) TUNE(call_work, 64)
 fuzz: fuzz-shipped fuzz-small
 fuzz-shipped fuzz-small: fuzz-%:
-	$(call need,clang++,clang)
+	$(call need,python3 clang++:clang)
 	rm --force --recursive .fuzz/rows
 	mkdir --parents .fuzz/rows .fuzz/$*
 	python3 test/cases.py --corpus .fuzz/rows $(if $(filter small,$*),8000=200 16384=400 4096=100) test/*.bats
@@ -109,40 +114,50 @@ crowd_limits = $(small_limits) TUNE(connection_limit, 24) TUNE(events_per_wait, 
 crowd: .fuzz/crowd
 	.fuzz/crowd $(CROWD_SECONDS) $(CROWD_SEED)
 .fuzz/crowd: test/crowd.cpp server.cpp Makefile
+	$(call need,$(firstword $(CXX)):g++)
 	mkdir --parents .fuzz
 	$(CXX) -std=c++20 -march=x86-64-v2 -g -O1 -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=all \
 	  -fno-sanitize=nonnull-attribute -DMOTE_TUNABLES="$(crowd_limits)" -o $@.$$$$ test/crowd.cpp && mv $@.$$$$ $@
 
 # Where nginx reads the rows of the test tables otherwise, and no note says why this server is right.
 crosscheck:
-	$(call need,nginx,nginx-light)
+	$(call need,python3 nginx:nginx-light)
 	python3 test/crosscheck.py test/*.bats
 
 # Ten minutes of good, bad, slow and aborted traffic at once: see test/soak.py.
-soak: server
+soak:
+	$(call need,python3 wrk)
+	./build.sh --if-needed
 	python3 test/soak.py $(SOAK_SECONDS)
 
 # Cost per request and latency beside a server that parses nothing, and others, in 14 minutes; with QUICK=1 a rough look
 # in two. See test/bench.py for its settings; it says what is missing.
-bench: server
+bench:
+	$(call need,python3)
+	./build.sh --if-needed
 	python3 test/bench.py
 
 # What a request costs beside the floor, and beside SERVER= if it is given, in two and a half minutes: the ratios by which
 # changes are judged. See test/slices.py.
-slices: server
+slices:
+	$(call need,python3)
+	./build.sh --if-needed
 	python3 test/slices.py
 
 # The charts and figures of README.md and test/README.md from the results of an earlier run.
 chart:
+	$(call need,python3)
 	python3 test/chart.py $(RESULTS) test/charts README.md test/README.md
 
 # Instructions per request, by valgrind.
 count:
-	$(call need,valgrind,valgrind)
+	$(call need,python3 valgrind)
 	python3 test/count.py
 
 # Where every byte of the file goes: headers, hot and cold code by function, constants.
-size: server
+size:
+	$(call need,python3)
+	./build.sh --if-needed
 	python3 test/size.py server server.debug
 
 # The shipped instructions with the source lines that they come from. FUNCTION= takes a name without its namespace and
@@ -154,15 +169,14 @@ asm: server
 	@objdump --disassemble --demangle --source --no-show-raw-insn server.debug $(if $(FUNCTION),$(only_function))
 
 # The manual page, to be looked at with man --local-file.
-man: server
-	$(call need,help2man,help2man)
+man:
+	$(call need,help2man)
+	./build.sh --if-needed
 	mkdir --parents .man
 	test/man.sh >.man/mote.8
 
 lint:
-	$(call need,shellcheck,shellcheck)
-	$(call need,clang-format,clang-format)
-	$(call need,clang-tidy,clang-tidy)
+	$(call need,shellcheck clang-format clang-tidy)
 	shellcheck build.sh .ci/run test/arena.sh test/boot.sh test/man.sh test/helper.bash test/*.bats
 	clang-format --dry-run --Werror server.cpp test/addresses.cpp test/crowd.cpp test/fuzz.cpp test/kernel.cpp \
 	  test/scans.cpp test/slices.c

@@ -38,9 +38,22 @@ natively() {
 # The folder of this test, or that of its file while the file is set up.
 own_folder() { echo "${BATS_TEST_TMPDIR:-$BATS_FILE_TMPDIR}"; }
 
+# need PROGRAM:PACKAGE...: one line if programs are missing. PROGRAM alone is in a package of that name.
+need() {
+  local pair programs='' packages=''
+  for pair in "$@"; do
+    if ! command -v "${pair%:*}" >/dev/null; then programs+=" ${pair%:*}" packages+=" ${pair#*:}"; fi
+  done
+  if [[ -n $programs ]]; then
+    echo "no$programs: apt-get install$packages" >&2
+    return 1
+  fi
+}
+
 # Builds the server if it is missing, or made of something else than it should be. Files that run at the same time wait here for
 # one another.
 build_server() {
+  need curl nc:netcat-openbsd pgrep:procps python3 || return
   (
     flock 9
     OUTPUT=$built "$root/build.sh" --if-needed >&2

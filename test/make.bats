@@ -48,21 +48,41 @@ FUNCTIONS
   [[ -z $output && ${stderr_lines[0]} == 'make asm: no function run_work; it may be inlined' ]] || fail "$output" "$stderr"
 }
 
-@test "a task whose tool is missing says in one line which package has it" {
+@test "a task whose tools are missing says in one line which packages have them, and does nothing" {
   natively 'the tasks are the same'
-  local task program make
+  local task packages make
   make=$(command -v make)
   mkdir "$BATS_TEST_TMPDIR/bin"
   for program in bash sh env; do ln --symbolic "$(command -v "$program")" "$BATS_TEST_TMPDIR/bin"; done
-  while read -r task program; do
-    run -2 env PATH="$BATS_TEST_TMPDIR/bin" "$make" --silent --directory="$root" "$task"
-    [[ ${lines[0]} == "make ${task%% *}: no "*": apt-get install $program" ]] || fail "$task: $output"
+  while IFS='|' read -r task packages; do
+    # shellcheck disable=SC2086 # words
+    run -2 env PATH="$BATS_TEST_TMPDIR/bin" "$make" --silent --directory="$root" $task
+    [[ ${lines[0]} == "make "*": no "*": apt-get install $packages" ]] || fail "$task: $output"
     [[ ${#lines[@]} == 2 && ${lines[1]} == make*:* ]] || fail "$task: $output" # what make says itself
   done <<'TASKS'
-lint shellcheck
-fuzz-small clang
-container buildah
-count valgrind
-crosscheck nginx-light
+test|g++ bats parallel python3 curl netcat-openbsd procps groff-base haproxy help2man nginx-light patch slowhttptest strace valgrind wrk
+test MARCH=x86-64|g++ bats parallel python3 curl netcat-openbsd procps
+test ARCH=aarch64|g++ bats parallel python3 curl netcat-openbsd procps g++-aarch64-linux-gnu qemu-user-static
+lint|shellcheck clang-format clang-tidy
+fuzz-small|python3 clang
+container|bats curl buildah debootstrap kubernetes-client
+count|python3 valgrind
+crosscheck|python3 nginx-light
+bench|python3
+soak|python3 wrk
+slices|python3
+size|python3
+chart|python3
+man|help2man
+install|help2man
 TASKS
+}
+
+@test "a test file alone says in one line which packages it needs" {
+  natively 'the helper is the same'
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  ln --symbolic "$(command -v bash)" "$BATS_TEST_TMPDIR/bin"
+  export -f build_server need
+  PATH=$BATS_TEST_TMPDIR/bin run -1 "$BATS_TEST_TMPDIR/bin/bash" -euc build_server
+  [[ $output == 'no curl nc pgrep python3: apt-get install curl netcat-openbsd procps python3' ]] || fail "$output"
 }

@@ -10,9 +10,11 @@ read must be cut off, and a probe every 100 ms must be answered. In the end no c
 use than the blocks take, and the server must end with status 0. Prints a line of figures now and then; the exit status
 is 1 if anything was wrong.
 """
+import atexit
 import collections
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -182,7 +184,11 @@ def reads_nothing(port, draw):
 
 
 def main():
+    for program in HERE.parent / "server", "wrk":
+        if not shutil.which(program):
+            raise SystemExit(f"soak: no {program} (./build.sh makes the server; apt-get install wrk)")
     server = subprocess.Popen([HERE.parent / "server", "--port", "0"], stderr=subprocess.PIPE, text=True)
+    atexit.register(server.kill)  # however this ends
     line = server.stderr.readline().strip()
     print(line, flush=True)
     port = int(re.search(r":([0-9]+)/ ", line)[1])
