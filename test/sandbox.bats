@@ -16,8 +16,16 @@ build_with() {
 # status_of FIELD: its value in /proc for all threads, each one once.
 status_of() { sed --quiet "s/^$1:[ \t]*//p" "/proc/$server_pid/task"/*/status | sort --unique; }
 
-# Whether every thread is behind the filter: the main thread comes last, behind its line.
-is_filtered() { [[ $(status_of Seccomp) == 2 ]]; }
+# own FIELD: its value for the test itself. A container may have filtered its calls, and let nothing gain privileges.
+own() { sed --quiet "s/^$1:[ \t]*//p" /proc/self/status; }
+
+# Whether every thread is behind the filter: the main thread comes last, behind its line. Kernels older than 5.9 do not count
+# filters.
+is_filtered() {
+  local filters
+  filters=$(own Seccomp_filters)
+  [[ $(status_of Seccomp) == 2 && (-z $filters || $(status_of Seccomp_filters) == $((filters + 1))) ]]
+}
 
 # Whether no thread has a capability, nor one to pass on.
 has_no_capabilities() {
@@ -39,7 +47,10 @@ has_no_capabilities() {
   start_server --no-sandbox
   exchange "$ok"
   assert_statuses 200
-  [[ $(status_of Seccomp) == 0 && $(status_of NoNewPrivs) == 0 && $(status_of Uid) == "$(printf '%s\t' {,,,}"$UID" | xargs | tr ' ' '\t')" ]]
+  local field
+  for field in Seccomp Seccomp_filters NoNewPrivs Uid Gid Groups CapInh CapPrm CapEff CapBnd CapAmb; do
+    [[ $(status_of $field) == "$(own $field)" ]] || fail "$field: '$(status_of $field)', not '$(own $field)'"
+  done
 }
 
 @test "the filter allows exactly the calls that the server makes once it has started" {
