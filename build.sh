@@ -84,6 +84,7 @@ if [[ $("${compiler[@]}" --version) != *clang* ]]; then
   # Without these two, g++ keeps so much in registers and on the stack that a GET takes 31 instructions and 2 to 4 % of CPU
   # time more (test/slices.py), and the hot page is full.
   flags+=(-fno-move-loop-invariants -fno-tree-forwprop)
+  if ((${version%%.*} < 12)); then flags+=(-Wno-address); fi # 11 warns of each `if constexpr (function != nullptr)`
   if [[ $machine == x86_64* ]]; then flags+=(-malign-data=abi); fi # 130 bytes less padding between constants
 fi
 # Shorter code where the compiler can: g++ from version 12 on.
