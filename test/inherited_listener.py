@@ -131,7 +131,7 @@ def none_for_this_process():
     listener, _ = tcp_listener()
     for given in {"pid_offset": 1}, {"pid_offset": 1, "count": "2"}, {"count": None}, {"count": "0"}:
         pid, said = start(listener, "--port", "0", **given)
-        assert re.search(r" http://\[::\]:[1-9]", said), (given, said)
+        assert re.search(r" http://(\[::\]|0\.0\.0\.0):[1-9]", said), (given, said)
         end(pid)
 
 

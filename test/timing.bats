@@ -110,7 +110,7 @@ def begin(n):
     peer.sendall(OK)
     assert b"\r\nConnection: close" not in Answers(peer).next()[1], "the old server has answered"
     return seconds
-count = 64 if HAS_IPV6 else 32
+count = 64 if has_ipv6() else 32
 os.kill(pid, signal.SIGTERM)
 time.sleep(0.02)
 with ThreadPoolExecutor(count) as pool:
