@@ -182,6 +182,7 @@ PYTHON
   local unshare=(unshare --time --fork)
   if ((EUID != 0)); then unshare+=(--user); fi
   "${unshare[@]}" --monotonic 1 true || skip 'this system does not let a test make a time namespace'
+  "${unshare[@]}" --monotonic -1 true || skip 'this unshare cannot set a clock back (util-linux 2.39)'
   # The clocks of these servers pass a power of two while answers wait: another digit of the wheel's time begins there.
   timeout 60 python3 - "${MOTE_SERVER:-$built/server}" "${unshare[@]}" <<PYTHON
 port = pid = 0

@@ -118,8 +118,9 @@ static bool take_answer(struct connection *connection) {
     for (;;) {
         const bool is_first = connection->left == 0;
         const size_t size = !discards ? piece_size : is_first ? text_size : (size_t)connection->left;
-        const ssize_t got =
-            recv(connection->socket, buffer, size, MSG_DONTWAIT | (discards && !is_first ? MSG_TRUNC : 0));
+        // Where nothing is copied the size is that of no buffer.
+        const ssize_t got = discards && !is_first ? recv(connection->socket, NULL, size, MSG_DONTWAIT | MSG_TRUNC)
+                                                  : recv(connection->socket, buffer, size, MSG_DONTWAIT);
         if (got < 0 && errno == EAGAIN) return false;
         if (got <= 0) err(1, "recv");
         if (is_first) {
