@@ -20,6 +20,9 @@ def wakings(pid):
                for line in (task / "status").read_text().splitlines() if line.startswith("voluntary"))
 
 
+started = []
+
+
 def start(listener, *arguments, pid_offset=0, count="1"):
     """A server that inherits the listener as a service manager hands it over. Its process and what it says first."""
     read, write = os.pipe()
@@ -32,6 +35,7 @@ def start(listener, *arguments, pid_offset=0, count="1"):
         if count is not None:
             os.environ["LISTEN_FDS"] = count
         os.execvp(sys.argv[2], [*sys.argv[2:], "--threads", "3", *arguments])
+    started.append(pid)
     os.close(write)
     return pid, os.fdopen(read).readline()
 
@@ -162,4 +166,12 @@ def what_it_does_not_take():
         refused(null, "descriptor 3: Socket operation on non-socket (errno 88)")
 
 
-globals()[sys.argv[1]]()
+try:
+    globals()[sys.argv[1]]()
+finally:
+    for pid in started:
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                os.kill(pid, signal.SIGKILL)
+        except ChildProcessError:  # it has ended
+            pass
