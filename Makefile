@@ -53,6 +53,9 @@ uninstall:
 	rm --force $(DESTDIR)$(PREFIX)/bin/mote $(DESTDIR)$(PREFIX)/share/man/man8/mote.8 \
 	  $(DESTDIR)$(PREFIX)/lib/systemd/system/mote.service $(DESTDIR)$(PREFIX)/lib/systemd/system/mote.socket
 
+# One line if bats does not know what is used here.
+new_bats = @bats --help | grep --quiet filter-tags || \
+  { echo "make $@: $$(bats --version) is too old: 1.8 or newer is needed" >&2; exit 1; }
 test_tools = g++ bats parallel python3 curl nc:netcat-openbsd pgrep:procps
 
 # The files run at the same time, for most tests wait most of the time. Behind them, one by one, run those that measure
@@ -61,6 +64,7 @@ JOBS ?= 10
 ifeq ($(ARCH)$(MARCH),)
 test:
 	$(call need,$(test_tools) groff:groff-base haproxy help2man nginx:nginx-light patch slowhttptest strace valgrind wrk)
+	$(new_bats)
 	./build.sh --if-needed
 	@echo 'This takes three minutes. The lines of a file are printed when all of its tests have run.'
 	@status=0; \
@@ -76,6 +80,7 @@ files = binary bytes chunked connection differential expectations field_lines fr
   routes validate $(if $(ARCH),connections shutdown start_up statistics)
 test:
 	$(call need,$(test_tools) $(if $(ARCH),$(ARCH)-linux-gnu-g++:g++-$(ARCH)-linux-gnu qemu-$(ARCH)-static:qemu-user-static))
+	$(new_bats)
 	@echo 'This takes $(if $(ARCH),ten minutes,a minute). The lines of a file are printed when all of its tests have run.'
 	bats --print-output-on-failure --jobs $(JOBS) $(files:%=test/%.bats)
 endif

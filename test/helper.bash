@@ -1,6 +1,10 @@
 # What the test files share: a server of their own, raw bytes to and from it, and assertions that say what they saw.
 # `load helper` in each file; start_server in its setup_file, stop_server in its teardown_file.
 
+if ! command -v bats_require_minimum_version >/dev/null; then
+  echo "bats $BATS_VERSION is too old: 1.8 or newer is needed" >&2
+  return 1
+fi
 bats_require_minimum_version 1.8.0
 
 # bats --jobs runs files at the same time, but the tests of a file one by one: most files share a server. Those whose

@@ -78,6 +78,15 @@ install|help2man
 TASKS
 }
 
+@test "an older bats gets one line" {
+  natively 'the tasks are the same'
+  mkdir "$BATS_TEST_TMPDIR/bin"
+  printf '%s\n' '#!/bin/sh' 'echo Bats 1.2.1' >"$BATS_TEST_TMPDIR/bin/bats"
+  chmod +x "$BATS_TEST_TMPDIR/bin/bats"
+  PATH=$BATS_TEST_TMPDIR/bin:$PATH run -2 make --silent --directory="$root" test
+  [[ ${lines[0]} == 'make test: Bats 1.2.1 is too old: 1.8 or newer is needed' && ${#lines[@]} == 2 ]] || fail "$output"
+}
+
 @test "a test file alone says in one line which packages it needs" {
   natively 'the helper is the same'
   mkdir "$BATS_TEST_TMPDIR/bin"
