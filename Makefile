@@ -54,7 +54,7 @@ uninstall:
 	  $(DESTDIR)$(PREFIX)/lib/systemd/system/mote.service $(DESTDIR)$(PREFIX)/lib/systemd/system/mote.socket
 
 # One line if bats does not know what is used here.
-new_bats = @bats --help | grep --quiet filter-tags || \
+new_bats = @printf '%s\n' 'Bats 1.8.0' "$$(bats --version)" | sort --version-sort --check=quiet || \
   { echo "make $@: $$(bats --version) is too old: 1.8 or newer is needed" >&2; exit 1; }
 test_tools = g++ bats parallel python3 curl nc:netcat-openbsd pgrep:procps
 

@@ -80,11 +80,19 @@ TASKS
 
 @test "an older bats gets one line" {
   natively 'the tasks are the same'
+  local version
   mkdir "$BATS_TEST_TMPDIR/bin"
-  printf '%s\n' '#!/bin/sh' 'echo Bats 1.2.1' >"$BATS_TEST_TMPDIR/bin/bats"
+  # shellcheck disable=SC2016 # the program knows it
+  printf '%s\n' '#!/bin/sh' 'echo "Bats $version"' >"$BATS_TEST_TMPDIR/bin/bats"
   chmod +x "$BATS_TEST_TMPDIR/bin/bats"
-  PATH=$BATS_TEST_TMPDIR/bin:$PATH run -2 make --silent --directory="$root" test
-  [[ ${lines[0]} == 'make test: Bats 1.2.1 is too old: 1.8 or newer is needed' && ${#lines[@]} == 2 ]] || fail "$output"
+  for version in 1.2.1 1.7.9; do
+    PATH=$BATS_TEST_TMPDIR/bin:$PATH version=$version run -2 make --silent --directory="$root" test
+    [[ ${lines[0]} == "make test: Bats $version is too old: 1.8 or newer is needed" && ${#lines[@]} == 2 ]] || fail "$output"
+  done
+  for version in 1.8.0 1.8.2 1.10.0 2.0.0; do
+    PATH=$BATS_TEST_TMPDIR/bin:$PATH version=$version run -0 make --silent --directory="$root" test
+    [[ $output != *'too old'* ]] || fail "$output"
+  done
 }
 
 @test "a test file alone says in one line which packages it needs" {
