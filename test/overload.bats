@@ -47,7 +47,7 @@ PYTHON
 wait_until(lambda: descriptors(pid) > 100)
 probe = Probe(port)
 most, held = 0, 0
-while any(os.path.exists(f"/proc/{attack}/fd") and os.listdir(f"/proc/{attack}/fd") for attack in (${attacks[0]}, ${attacks[1]}, ${attacks[2]})):
+while any(map(is_running, (${attacks[0]}, ${attacks[1]}, ${attacks[2]}))):
     most, held = max(most, memory_kib(pid)), max(held, descriptors(pid))
     time.sleep(0.1)
 slowest = probe.stop()

@@ -68,6 +68,14 @@ def descriptors(pid):
         return sum(numbers["open"] for numbers in counted(pid, len(tasks) - 1))
 
 
+def is_running(pid):
+    """Whether that process has not ended. A zombie has; others than root may not list its descriptors."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def cpu_seconds(pid):
     return sum(int((task / "schedstat").read_text().split()[0])
                for task in pathlib.Path(f"/proc/{pid}/task").iterdir()) / 1e9
