@@ -3990,9 +3990,8 @@ void set_options_of_connections(long listener) {
 constexpr size_t endpoint_limit = text_limit + sizeof "http://[]:/" + digits_limit;  // of its name
 
 // Makes a listener for each worker, and writes to `name` where they listen. With a shared listener, each worker gets a
-// duplicate. Returns the first of the descriptors, which are consecutive.
-[[nodiscard]] int make_listeners(size_t count, Endpoint &endpoint, bool reuses_port, char *name) {
-    long first = 0;
+// duplicate. The descriptors need not be consecutive: a closed standard stream leaves a gap.
+void make_listeners(int *listeners, size_t count, Endpoint &endpoint, bool reuses_port, char *name) {
     long shared = endpoint.is_inherited ? 3 : -1;
     if (endpoint.is_inherited) {
         must("fcntl", trap(Sys::fcntl, shared, F_SETFL, O_NONBLOCK));
@@ -4016,9 +4015,8 @@ constexpr size_t endpoint_limit = text_limit + sizeof "http://[]:/" + digits_lim
             end_on_failure(what, listener);
         }
         if (endpoint.is_shared()) shared = listener;
-        if (index == 0) first = listener;
+        listeners[index] = int(listener);
     }
-    return int(first);
 }
 
 // The workers' memory, and what their threads need to know. The main thread writes nothing into a worker: the kernel
@@ -4027,7 +4025,7 @@ struct Workers {
     Worker *begin;
     size_t count;
     uint32_t blocks, stashes;  // of each worker; they stand behind the last one
-    int first_listener;
+    int listeners[worker_limit];
     Process *process;
     const cpu_set *cpus;      // each worker is pinned to the next one of these; nullptr: none is
     bool shares_descriptors;  // under an emulator
@@ -4158,12 +4156,11 @@ void watch(const Worker &worker, int descriptor, uint32_t events) {
     return count;
 }
 
-// Pins this thread to the CPU with this index among `cpus`. They are counted again from the first one when they are used
-// up.
+// Pins this thread to one of `cpus`, which workers take in turn.
 void pin(const cpu_set &cpus, size_t index) {
     constexpr size_t bits = 8 * sizeof cpus;
     size_t cpu = bits;
-    for (size_t left = index + 1; left != 0;) {
+    for (size_t left = index % count_cpus(cpus) + 1; left != 0;) {
         cpu = (cpu + 1) % bits;
         left -= cpus.bits[cpu / 64] >> cpu % 64 & 1;
     }
@@ -4175,7 +4172,7 @@ void pin(const cpu_set &cpus, size_t index) {
 // Fills in the worker with this index, and makes its epoll instance and its timer. Its thread calls this.
 void prepare(Worker &worker, const Workers &all, size_t index) {
     worker.process = all.process;
-    worker.listener = all.first_listener + int(index);
+    worker.listener = all.listeners[index];
     worker.blocks =
         reinterpret_cast<Block *>(reinterpret_cast<char *>(all.begin + all.count) + index * all.pool_size());
     worker.stashes = reinterpret_cast<Stash *>(worker.blocks + all.blocks);
@@ -4206,9 +4203,8 @@ void prepare(Worker &worker, const Workers &all, size_t index) {
     if (all.cpus != nullptr) pin(*all.cpus, index);
     Worker &worker = all.begin[index];
     prepare(worker, all, index);
-    const int last_listener = all.first_listener + int(all.count) - 1;
     if (!all.shares_descriptors)
-        for (int other = worker.listener; other++ != last_listener;) (void)close(other);
+        for (size_t other = index + 1; other < all.count; other++) (void)close(all.listeners[other]);
     __atomic_store_n(&all.started, index + 1, __ATOMIC_RELEASE);
     futex(all.started, FUTEX_WAKE_PRIVATE, 1);
     if (worker.process->is_sandboxed) (void)filter_calls();  // if it fails, main says so
@@ -4229,7 +4225,7 @@ void start_workers(Workers &workers) {
         if (thread < 0) end_on_failure("clone", thread);
         while (__atomic_load_n(&workers.started, __ATOMIC_ACQUIRE) == index)
             futex(workers.started, FUTEX_WAIT_PRIVATE, index);
-        if (!workers.shares_descriptors) (void)close(workers.first_listener + int(index));
+        if (!workers.shares_descriptors) (void)close(workers.listeners[index]);
     }
 }
 
@@ -4312,7 +4308,7 @@ void start(const char *const *stack) {
     Workers workers = make_workers(count);
     const int stop = make_timer();
     char name[endpoint_limit];
-    workers.first_listener = make_listeners(count, endpoint, options.reuses_port, name);
+    make_listeners(workers.listeners, count, endpoint, options.reuses_port, name);
     const int room = endpoint.is_shared() ? make_timer() : -1;
     const int run_file = make_run();
     Process process{
