@@ -1799,21 +1799,28 @@ struct Answer {
 //   };
 //   {to_post, "/size"_b, functions_of<Size>},
 //
-// A path that ends in "*" is a prefix. HEAD, OPTIONS, 405 and Allow follow from the rows. An assertion says which rows
-// come first. Every request has a struct of its own, which starts as State{} and is kept until the answer. Its
-// functions are called in this order. Only answer() is required. None may block: other connections wait meanwhile.
+// A row's methods are to_get (with HEAD), to_post, to_any, or others as bit(Method::put). A path that ends in "*" is a
+// prefix. OPTIONS, 405 and Allow follow from the rows. Rows with a take_request() come last, and a prefix needs one: an
+// assertion checks that.
 //
-//   Status take_request(Request &)   is given the head. What it returns is the answer, if it is not Status::ok.
+// Every request has a struct of its own, which starts as State{} and is kept until the answer. Its functions are called
+// in this order. Only answer() is required. None may block: other connections wait meanwhile.
+//
+//   Status take_request(Request &)   is given the head. It returns Status::ok, or a refusal as Status::not_found.
 //   void take_query(Bytes)           is given the query, if there is one. A space follows it.
 //   void take_piece(Bytes)           is given each piece of content as it arrives, cut anywhere.
 //   uint32_t delay_ms() const        says how long the answer waits once the request is whole.
 //   void answer(Answer &) const      composes the answer.
 //
 // Bytes that a function is given live only during the call: the next input, perhaps another client's, overwrites them.
-// So copy what the answer needs, as in put(name, request.rest). The struct has at most `route_state_limit` bytes, so
-// that a connection stays small. A struct with a pointer, a reference, a union or a bit-field does not compile. An
-// address that is kept as an integer does, with g++ a pointer in an array, too. `make fuzz` finds them, if a row of the
-// tables in test/example.bats sends content to the route.
+// So copy what the answer needs, after a look at its size:
+//
+//   if (request.rest.size > sizeof name) return Status::uri_too_long;
+//   put(name, request.rest);
+//
+// The struct has at most `route_state_limit` bytes, so that a connection stays small. One with a pointer, a reference
+// or a union does not compile. But g++ overlooks pointers in arrays, and no compiler sees an address that is kept as an
+// integer. `make fuzz` finds both, if a row of the tables in test/example.bats sends content to the route.
 //
 // A parameter of the query is request.parameter("name"_b), empty if there is none. Paths and queries are as the client
 // sent them: percent-encoding is not undone. An answer is one call, with `answer_content_limit` bytes at most:
@@ -1832,8 +1839,8 @@ struct Answer {
 //   bool is_long() const             optional: whether this answer is long.
 //   uint32_t pause_ms() const        optional: how long to wait between two pieces.
 //
-// Both are called again where the client took less, and must give the same bytes. If other answers wait to be sent
-// before a late or long one, its request is taken once more, with a new struct.
+// Both are called again where the client took less, and must give the same bytes. take_request() may run twice for a
+// request with a late or long answer, each time with a new struct. So it changes nothing but that.
 //
 // A route with `static constexpr bool answers_at_once = true` answers before the content, which is discarded. So its
 // struct may have pointers into the head. Delays, long answers and answers at once need a take_request().
@@ -2209,12 +2216,21 @@ concept AnswersAtOnce = requires {
 template <typename State> constexpr RouteFunctions functions_of = [] {
     static_assert(sizeof(State) <= route_state_limit, "a route keeps too much of a request");
     static_assert(alignof(State) <= 8, "a connection is not aligned to more");
+    static_assert(__is_trivially_copyable(State), "a route's struct has no copy constructor and no destructor");
     static_assert(HoldsValues<State> || AnswersAtOnce<State>,
-                  "a route keeps a pointer, a reference, a union or a bit-field: copy the bytes that the answer needs");
+                  "a route keeps a pointer, a reference or a union: copy the bytes that the answer needs");
     constexpr bool has_delay = requires { &State::delay_ms; };
     constexpr bool has_parts = requires { &State::part_at; };
     constexpr bool sees_head = requires { &State::take_request; };
-    static_assert(!AnswersAtOnce<State> || !(has_delay || has_parts), "what answers at once is neither late nor long");
+    constexpr bool sees_content = requires { &State::take_piece; };
+    static_assert(has_parts || !(
+                                   requires { &State::is_long; } || requires { &State::pause_ms; }),
+                  "a route with is_long() or pause_ms() has a part_at()");
+    static_assert(
+        AnswersAtOnce<State> || !requires { &State::answers_at_once; },
+        "answers_at_once is a static constexpr bool, and true");
+    static_assert(!AnswersAtOnce<State> || !(has_delay || has_parts || sees_content),
+                  "what answers at once is neither late nor long, and sees no content");
     static_assert(sees_head || !(has_delay || has_parts || AnswersAtOnce<State>),
                   "a route with delay_ms(), part_at() or answers_at_once has a take_request()");
     RouteFunctions functions{
@@ -2223,7 +2239,7 @@ template <typename State> constexpr RouteFunctions functions_of = [] {
     };
     if constexpr (requires { &State::take_query; })
         functions.take_query = [](void *state, Bytes query) { static_cast<State *>(state)->take_query(query); };
-    if constexpr (requires { &State::take_piece; })
+    if constexpr (sees_content)
         functions.take_piece = [](void *state, Bytes piece) { static_cast<State *>(state)->take_piece(piece); };
     if constexpr (sees_head)
         functions.take_request = [](void *state, Request &request) {
@@ -3683,7 +3699,7 @@ constexpr char help_text[] = "mote " MOTE_VERSION "\n"
                              "-a, --address A   IPv4, IPv6 or unix:PATH (default: any IP)\n"
                              "-p, --port N      TCP port, 0: any (default: $PORT, or 8080)\n"
                              "-t, --threads N   workers (default: one per CPU)\n"
-                             "-A, --answer Q    answer other paths as this query says (default: 404)\n"
+                             "-A, --answer Q    answer other paths as /?Q, as in s=4k&t=20 (default: 404)\n"
                              "    --user UID    user to become (default for root: 65534)\n"
                              "    --reuse-port  share the port\n"
                              "    --pin         pin each worker to a CPU\n"

@@ -462,7 +462,12 @@ a route keeps a pointer|const Request *request; Status take_request(Request \&) 
 a route keeps a pointer|union { const char *at; char byte; } name; Status take_request(Request \&) { return Status::ok; }
 a route with delay_ms(), part_at() or answers_at_once has a take_request()|uint32_t delay_ms() const { return 1; }
 a route with delay_ms(), part_at() or answers_at_once has a take_request()|static constexpr bool answers_at_once = true;
-what answers at once is neither late nor long|static constexpr bool answers_at_once = true; uint32_t delay_ms() const { return 1; } Status take_request(Request \&) { return Status::ok; }
+a route with is_long() or pause_ms() has a part_at()|bool is_long() const { return true; }
+a route with is_long() or pause_ms() has a part_at()|uint32_t pause_ms() const { return 1; }
+answers_at_once is a static constexpr bool, and true|bool answers_at_once() const { return true; }
+a route's struct has no copy constructor and no destructor|Refused() {} Refused(const Refused \&) {}
+what answers at once is neither late nor long, and sees no content|static constexpr bool answers_at_once = true; uint32_t delay_ms() const { return 1; } Status take_request(Request \&) { return Status::ok; }
+what answers at once is neither late nor long, and sees no content|static constexpr bool answers_at_once = true; void take_piece(Bytes) {} Status take_request(Request \&) { return Status::ok; }
 BODIES
 }
 
