@@ -34,7 +34,7 @@ help:
 	@echo 'make soak        good and bad traffic at once for SOAK_SECONDS (600)'
 	@echo 'make crosscheck  where nginx reads the test tables otherwise'
 	@echo 'make bench       cost and latency beside other servers, in 14 minutes; QUICK=1 in two; make chart shows it'
-	@echo 'make slices      the same in alternating slices of 40 ms'
+	@echo 'make slices      CPU per request in alternating slices of 50 ms, in three minutes'
 	@echo 'make count       instructions per request, by valgrind'
 	@echo 'make size        where every byte of the file goes'
 	@echo 'make asm         the instructions with their source; FUNCTION=run_worker: only those of functions of that name'
@@ -142,7 +142,7 @@ bench:
 	./build.sh --if-needed
 	python3 test/bench.py
 
-# What a request costs beside the floor, and beside SERVER= if it is given, in two and a half minutes: the ratios by which
+# What a request costs beside the floor, and beside SERVER= if it is given, in three minutes: the ratios by which
 # changes are judged. See test/slices.py.
 slices:
 	$(call need,python3)

@@ -12,6 +12,7 @@ status is 1 if a kind takes more than its bound. With --walk, instead, the instr
 function of the source that they come from, in the source's order; most of these have become a part of run_worker.
 """
 import collections
+import math
 import pathlib
 import re
 import socket
@@ -89,11 +90,17 @@ def count_instructions(folder, data, times):
     return int((folder / "out").read_text().rsplit("totals:", 1)[1])
 
 
-def count_each(folder, data, requests):
-    """Of each request, where so many come at once."""
+def count_each(folder, data, requests, bound):
+    """Of each request, where so many come at once. The clock's ticks only add to it, more of them on a busy machine: what
+    is over the bound is counted up to three times."""
     few, more = (times // requests for times in (FEW, MORE))
-    counted = count_instructions(folder, data * requests, more) - count_instructions(folder, data * requests, few)
-    return counted / ((more - few) * requests)
+    lowest = math.inf
+    for _ in range(3):
+        counted = count_instructions(folder, data * requests, more) - count_instructions(folder, data * requests, few)
+        lowest = min(lowest, counted / ((more - few) * requests))
+        if lowest <= bound:
+            break
+    return lowest
 
 
 def count_pages(folder, data):
@@ -179,10 +186,11 @@ def main():
         if "--walk" in sys.argv:
             return walk(folder)
         for kind, (data, bound, bound_at_once, page_bound) in KINDS.items():
-            alone, at_once = (count_each(folder, data, requests) for requests in (1, 16))
+            alone, at_once = (count_each(folder, data, requests, bound_of_it)
+                              for requests, bound_of_it in ((1, bound), (16, bound_at_once)))
             pages = count_pages(folder, data)
             exceeded |= alone > bound or at_once > bound_at_once or pages > page_bound
-            print(f"{kind:37}{alone:5.0f} instructions alone (at most {bound:,}), {at_once:.0f} of 16 at once "
+            print(f"{kind:37}{alone:7.1f} instructions alone (at most {bound:,}), {at_once:.1f} of 16 at once "
                   f"(at most {bound_at_once:,}), {pages} pages (at most {page_bound})", flush=True)
     if exceeded and "--bounds" in sys.argv:
         sys.exit("count.py: a kind of request takes more than its bound. The bounds are in KINDS, in test/count.py.")

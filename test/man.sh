@@ -11,7 +11,7 @@ trap 'rm --force --recursive "$folder"' EXIT
 if (($# == 0)); then set -- "$root/server"; fi
 cat >"$folder/mote" <<SCRIPT
 #!/usr/bin/env bash
-$(printf '%q ' "$@") "\$1" | sed 's/^ *-/  &/'
+$(printf '%q ' "$@") "\$1" | sed '1{\$!d}; s/^ *-/  &/' # without the first line, which is the version
 SCRIPT
 chmod +x "$folder/mote"
 help2man --no-info --section=8 --manual='System administration' --name='an HTTP/1.1 server in one freestanding file' \
