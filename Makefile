@@ -182,7 +182,7 @@ man:
 
 lint:
 	$(call need,shellcheck clang-format clang-tidy)
-	shellcheck build.sh .ci/run test/arena.sh test/boot.sh test/man.sh test/helper.bash test/*.bats
+	shellcheck build.sh .ci/run test/arena.sh test/boot.sh test/man.sh test/*.bash test/*.bats
 	clang-format --dry-run --Werror server.cpp test/addresses.cpp test/crowd.cpp test/fuzz.cpp test/kernel.cpp \
 	  test/scans.cpp test/slices.c
 	clang-tidy --quiet server.cpp -- -std=c++20 -ffreestanding -march=x86-64-v2
