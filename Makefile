@@ -189,4 +189,4 @@ lint:
 
 clean:
 	rm --force server server.debug .settings
-	rm --force --recursive .fuzz .cross .boot .man
+	rm --force --recursive .fuzz .cross .boot .man .variants

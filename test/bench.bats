@@ -183,7 +183,6 @@ PYTHON
 
 @test "each server answers what it is asked for, by as many workers as are asked for" {
   local workers
-  build_server
   for workers in 1 2; do
     WORKERS=$workers run -0 python3 - "$BATS_TEST_TMPDIR/$workers" <<'PYTHON'
 import pathlib, sys, urllib.request
@@ -230,7 +229,6 @@ assert (found["requests"], found["rate"], found["mean_us"]) == (1000, 5e6, 499.5
 assert (found["p50_us"], found["p99_us"], found["p999_us"]) == (499, 989, 998), found
 PYTHON
   command -v h2load >/dev/null || skip 'no h2load: apt-get install nghttp2-client'
-  build_server
   run -0 python3 - <<'PYTHON'
 import time
 import bench
@@ -249,7 +247,6 @@ PYTHON
 }
 
 @test "the slices are part of the benchmark, and it says when they are missing" {
-  build_server
   export QUICK=1 ROUNDS=1 WAIT=100000 PROFILES=sizes JSON=$BATS_TEST_TMPDIR/results.json
   run -0 python3 "$root/test/bench.py"
   python3 - <<'PYTHON'

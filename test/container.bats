@@ -5,7 +5,6 @@ load helper
 
 setup_file() {
   if [[ -n $(reason_to_skip) ]]; then return; fi
-  build_server
   {
     make_base_image &&
       builder build --isolation chroot --pull=never --tag mote --file "$root/Dockerfile" "$root" </dev/null

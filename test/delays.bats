@@ -2,7 +2,6 @@
 # An answer may be due later: never early, in its place among the other answers, and for nothing but one more wait.
 load helper
 unset BATS_NO_PARALLELIZE_WITHIN_FILE
-setup_file() { build_server; }
 teardown() { stop_server; }
 
 # What these tests' peers share, for the Python programs that begin with it.
@@ -505,7 +504,7 @@ PYTHON
 }
 
 @test "when half of the blocks hold requests behind delayed ones, an answer is the last one, and nobody is harmed" {
-  build_variant block_count=4
+  build_variant "${few_blocks[@]}"
   start_server --threads 1
   run_peers <<PYTHON
 $delays

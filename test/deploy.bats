@@ -3,7 +3,6 @@
 # no request.
 load helper
 unset BATS_NO_PARALLELIZE_WITHIN_FILE
-setup_file() { build_server; }
 
 proxy_pid=
 wrk_pid=

@@ -2,10 +2,7 @@
 # Every connection ends within its deadline, whatever its peer does.
 load helper
 unset BATS_NO_PARALLELIZE_WITHIN_FILE
-# Short limits, and no other limit for content than its time.
-limits=(head_timeout_s=1 content_timeout_s=2 idle_timeout_s=3 send_timeout_s=2 linger_timeout_s=1
-  content_limit=4294967295)
-setup_file() { build_variant "${limits[@]}"; }
+setup_file() { build_variant "${short_limits[@]}"; }
 teardown() { stop_server; }
 
 @test "input hidden by urgent data out of order is answered by the deadline" {

@@ -19,7 +19,7 @@ export PYTHONPATH=$root/test PYTHONDONTWRITEBYTECODE=1
 
 # With ARCH=aarch64 or riscv64 the tests are about what a cross compiler makes, under an emulator, with MARCH about what is
 # built for that instruction set.
-if [[ ${ARCH:-$(uname --machine)} != "$(uname --machine)" ]]; then
+if [[ -n ${ARCH:-} && $ARCH != "$(uname --machine)" ]]; then
   built=$root/.cross/$ARCH
   emulator=("qemu-$ARCH-static")
   tools=$ARCH-linux-gnu-
@@ -32,7 +32,9 @@ server=("${emulator[@]}" "$built/server")
 # What a sandboxed server has is shown to those only who may trace any process (bit 19 of their capabilities). Others start
 # a server that a test looks into with this option.
 visible=()
-if (((0x$(sed --quiet 's/^CapEff:\s*//p' /proc/self/status) >> 19 & 1) == 0)); then visible=(--no-sandbox); fi
+if [[ $(</proc/self/status) =~ CapEff:[[:space:]]*([0-9a-f]+) ]] && (((0x${BASH_REMATCH[1]} >> 19 & 1) == 0)); then
+  visible=(--no-sandbox)
+fi
 
 # Skips a test that is about what an emulator does otherwise.
 natively() {
@@ -54,21 +56,28 @@ need() {
   fi
 }
 
-# Builds the server if it is missing, or made of something else than it should be. Files that run at the same time wait here for
-# one another.
-build_server() {
-  need curl nc:netcat-openbsd pgrep:procps python3 || return
+# build_into FOLDER NAME=NUMBER...: builds the server with these tunables if it is missing there, or made of something else
+# than it should be. Tests that run at the same time wait here for one another.
+build_into() {
+  mkdir --parents "$1"
   (
     flock 9
-    OUTPUT=$built "$root/build.sh" --if-needed >&2
-  ) 9>"${TMPDIR:-/tmp}/mote-build.$(id --user).lock"
+    OUTPUT=$1 "$root/build.sh" --if-needed "${@:2}" >&2
+  ) 9<"$1"
 }
 
-# build_variant NAME=NUMBER...: builds the server with other tunables, and lets start_server take it from then on.
+# Time limits that a test can wait for, and no other limit for content.
+short_limits=(head_timeout_s=1 content_timeout_s=2 idle_timeout_s=3 send_timeout_s=2 linger_timeout_s=1
+  content_limit=4294967295)
+# Blocks that a test can fill, and time to do so.
+few_blocks=(block_count=4 head_timeout_s=100 send_timeout_s=60)
+
+# build_variant NAME=NUMBER...: lets start_server take a server with other tunables from then on. Tests with the same ones,
+# in the same order, share it.
 build_variant() {
-  server_program=$(own_folder)/variant/server
-  export server_program
-  OUTPUT=$(own_folder)/variant "$root/build.sh" "$@" >&2
+  local IFS=,
+  build_into "$built/.variants/$*" "$@"
+  export server_program="$built/.variants/$*/server"
 }
 
 # build_edited SCRIPT...: builds the server from a source that these scripts of sed have changed, where no tunable does,
@@ -107,8 +116,6 @@ start_server() {
   fi
   if [[ -n ${MOTE_SERVER:-} ]]; then
     local server_program=$MOTE_SERVER
-  else
-    build_server
   fi
   server_log=$(own_folder)/server.log
   : >"$server_log" # an earlier server's line must not be taken for this one's
@@ -128,7 +135,9 @@ start_under_strace() {
   start_server --threads 1 --no-sandbox
 }
 
-is_listening() { grep --quiet '^mote [0-9.]*: .* workers\?, user [0-9]*, ' "$server_log"; }
+# Asked often, and so without a process.
+listening_line=$'(^|\n)mote [0-9.]*: [^\n]* workers?, user [0-9]*, '
+is_listening() { [[ $(<"$server_log") =~ $listening_line ]]; }
 server_is_settled() { is_listening || server_is_gone; }
 
 # Ends the server; one that does not end by itself is killed, and the test fails.
@@ -205,7 +214,11 @@ exchange() {
 }
 
 # The status codes of all responses, in order.
-statuses() { grep --only-matching --perl-regexp '^(?:.*[^\n])?HTTP/1\.1 \K\d{3}' <<<"$response" | xargs; }
+statuses() {
+  local found
+  found=$(grep --only-matching --perl-regexp '^(?:.*[^\n])?HTTP/1\.1 \K\d{3}' <<<"$response") || true
+  echo "${found//$'\n'/ }"
+}
 
 fail() {
   printf '%s\n' "$@" "--- the response was:" "${response:-(nothing)}" >&2
@@ -225,7 +238,7 @@ assert_body() {
 }
 
 assert_field() {
-  grep --quiet --line-regexp --fixed-strings "$1" <<<"$response" || fail "expected the field line '$1'"
+  [[ $'\n'$response$'\n' == *$'\n'"$1"$'\n'* ]] || fail "expected the field line '$1'"
 }
 
 refute_field() {

@@ -2,7 +2,6 @@
 # Long answers: content that is produced as its peer takes it, chunks, pieces, and resets in the middle.
 load helper
 unset BATS_NO_PARALLELIZE_WITHIN_FILE
-setup_file() { build_server; }
 teardown() { stop_server; }
 
 @test "content is right to the byte, around the size of every buffer, plain and in chunks" {
@@ -323,7 +322,7 @@ PYTHON
 
 @test "a peer that reads nothing is reset when its time is over; one that reads slowly is not, nor one that pauses" {
   natively 'the emulator does not say what the peer has taken'
-  build_variant send_timeout_s=2
+  build_variant "${short_limits[@]}"
   start_server --threads 1
   run_peers <<'PYTHON'
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,6 @@
 #!/usr/bin/env bats
 # The tasks of the Makefile: what they say, install and need.
 load helper
-setup_file() { build_server; }
 
 @test "make help has a line for every task" {
   natively 'the tasks are the same'

@@ -3,7 +3,6 @@
 load helper
 
 setup_file() {
-  build_server
   "$root/test/man.sh" "${server[@]}" >"$BATS_FILE_TMPDIR/mote.8"
 }
 

@@ -2,7 +2,6 @@
 # More than fits: late readers, slow attacks, masses of connections, and resources that run out.
 load helper
 unset BATS_NO_PARALLELIZE_WITHIN_FILE
-setup_file() { build_server; }
 teardown() { stop_server; }
 
 @test "200 peers that send 3,000 requests before they read get all answers" {
@@ -337,7 +336,7 @@ def is_served(pause=0.05):
 
 @test "10,000 connections with one byte of a head lock out nobody, and cost at most 4 KiB each" {
   natively 'some of the memory is that of the emulator'
-  build_variant head_timeout_s=100
+  build_variant "${few_blocks[@]}"
   start_server --threads 1
   ulimit -n "$(ulimit -H -n)"
   run_peers <<PYTHON
@@ -412,7 +411,7 @@ PYTHON
 }
 
 @test "peers that take all output blocks do not lock out partial heads" {
-  build_variant block_count=4 send_timeout_s=60
+  build_variant "${few_blocks[@]}"
   start_server --threads 1 --address "unix:$BATS_TEST_TMPDIR/socket" # TCP takes a little more each 200 ms
   run_peers <<PYTHON
 $holders

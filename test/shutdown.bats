@@ -2,7 +2,6 @@
 # The end: what is under way is finished, nothing that was accepted goes unanswered, and another server can take over.
 load helper
 unset BATS_NO_PARALLELIZE_WITHIN_FILE
-setup_file() { build_server; }
 wrk_pid=
 teardown() {
   if [[ -n $wrk_pid ]]; then kill "$wrk_pid" || true; fi

@@ -101,7 +101,6 @@ PYTHON
 
 @test "a full pipe as standard error blocks nothing; its lines are dropped" {
   natively 'the emulator has a thread of its own, which takes signals'
-  build_server
   timeout 60 python3 - "$BATS_TEST_TMPDIR/socket" "$built/server" <<'PYTHON'
 import os, signal, subprocess, sys
 from peers import *

@@ -2,7 +2,7 @@
 # How long a connection may take for what it is at. The server is built with shorter limits, so that they can be met.
 load helper
 unset BATS_NO_PARALLELIZE_WITHIN_FILE
-setup_file() { build_variant head_timeout_s=1 content_timeout_s=2 idle_timeout_s=3 send_timeout_s=2 linger_timeout_s=1; }
+setup_file() { build_variant "${short_limits[@]}"; }
 setup() { start_server --threads 1; }
 teardown() { stop_server; }
 

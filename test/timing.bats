@@ -2,7 +2,6 @@
 # Milliseconds and CPU time. These tests run alone, when all others are done.
 # bats file_tags=alone
 load helper
-setup_file() { build_server; }
 teardown() {
   stop_server
   if [[ -n ${second_pid:-} ]]; then server_pid=$second_pid stop_server; fi
@@ -27,7 +26,7 @@ PYTHON
 }
 
 @test "a peer that never reads is cut off, frees its block, and slows down nobody" {
-  build_variant send_timeout_s=1
+  build_variant head_timeout_s=1 send_timeout_s=1
   start_server --threads 1
   run_peers <<'PYTHON'
 from deadlines import *
