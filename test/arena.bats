@@ -44,7 +44,9 @@ teardown() { stop_server; }
 
 @test "an edited meta.json is kept, and a line names the profiles that it lacks" {
   local meta=$arena/frameworks/mote/meta.json
-  start_server
+  # The validation, which other tests look at, passes at once.
+  local PATH=$BATS_TEST_TMPDIR:$PATH server_port=1
+  ln --symbolic /bin/true "$BATS_TEST_TMPDIR/bats"
   run -0 "$root/test/arena.sh" "$arena" "$server_port"
   [[ $output != *lacks* ]] || fail "$output"
   sed --in-place 's/OWNER/someone/; s/"maintainers": \[\]/"maintainers": ["someone"]/; s/, "latency-1m", "latency-10k"//' "$meta"

@@ -2,6 +2,7 @@
 # What a user of this source changes: the README's route, and more routes in test/example/routes.patch.
 load helper
 setup_file() {
+  build_with_more
   build_example example
   start_server
 }
@@ -84,8 +85,9 @@ Lines have moved. To make the patch anew: cp server.cpp old; patch --strip=1 --n
 }
 
 @test "the README's route and the patch go together in any order, without a word or another file" {
-  local order step path
+  local order step path checked=$BATS_TEST_TMPDIR/checked.cpp
   has_own_server=yes
+  touch "$checked"
   for order in 'add_readme_route add_example' 'add_example add_readme_route'; do
     mkdir "$BATS_TEST_TMPDIR/${order%% *}"
     cd "$BATS_TEST_TMPDIR/${order%% *}"
@@ -96,6 +98,8 @@ Lines have moved. To make the patch anew: cp server.cpp old; patch --strip=1 --n
     done
     rm --force struct row
     [[ $(ls) == $'build.sh\nserver.cpp' ]] || fail "$order: $(ls)"
+    if cmp --quiet server.cpp "$checked"; then continue; fi # the other order's source to the byte
+    cp server.cpp "$checked"
     build_here
     [[ $(<log) == 'server: '*' bytes' ]] || fail "$order: $(<log)"
     start_server
@@ -319,13 +323,31 @@ for method in b"GET", b"HEAD":
 PYTHON
 }
 
-@test "long content may be a constant" {
-  has_own_server=yes
-  build_example constant "$(
+# The example with routes of two tests.
+build_with_more() {
+  build_example more "$(
     routes 'constexpr char fixed[40000]{1, 2, 3}; struct Fixed { Status take_request(Request \&) { return Status::ok; } void answer(Answer \&answer) const { answer.head(40000); } Part part_at(uint64_t offset, char *, size_t, AnswerContext \&) const { return {Bytes{fixed, 40000}.after(offset), false}; } };' \
       '{to_get, "/fixed/*"_b, functions_of<Fixed>},'
+    rows '{to_get, "/hello/"_b, functions_of<Pipeline>},' \
+      '{to_get, "/hello/all"_b, functions_of<Pipeline>},' \
+      '{to_post, "/hello/all"_b, functions_of<Json>},' \
+      '{to_get, "/sum/"_b, functions_of<Pipeline>},' -- \
+      '{bit(Method::put), "/hello/*"_b, functions_of<Hello>},' \
+      '{to_get, "/sum/*"_b, functions_of<First>},' \
+      "{to_get, \"$long*\"_b, functions_of<Hello>},"
+    # The rest of the path, added to the sum.
+    echo '/^\/\/ The functions of a route. What/i struct [[gnu::packed]] First : QuerySum {'
+    echo '/^\/\/ The functions of a route. What/i Status take_request(Request \&request) { Integer i; i.take(request.rest); sum = uint64_t(i.value); return Status::ok; } };'
   )"
-  start_server
+}
+long=/a/beginning/of/more/than/32/bytes/
+start_with_more() {
+  has_own_server=yes
+  server_program=$BATS_FILE_TMPDIR/more/server start_server
+}
+
+@test "long content may be a constant" {
+  start_with_more
   run_peers <<'PYTHON'
 with connect(port, receive_buffer=4096) as peer:
     peer.sendall(b"GET /fixed/ HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -370,21 +392,8 @@ rows() {
 }
 
 @test "rows for a path come before rows for a prefix of it, and have their own methods" {
-  local long=/a/beginning/of/more/than/32/bytes/ row
-  has_own_server=yes
-  build_example more "$(
-    rows '{to_get, "/hello/"_b, functions_of<Pipeline>},' \
-      '{to_get, "/hello/all"_b, functions_of<Pipeline>},' \
-      '{to_post, "/hello/all"_b, functions_of<Json>},' \
-      '{to_get, "/sum/"_b, functions_of<Pipeline>},' -- \
-      '{bit(Method::put), "/hello/*"_b, functions_of<Hello>},' \
-      '{to_get, "/sum/*"_b, functions_of<First>},' \
-      "{to_get, \"$long*\"_b, functions_of<Hello>},"
-    # The rest of the path, added to the sum.
-    echo '/^\/\/ The functions of a route. What/i struct [[gnu::packed]] First : QuerySum {'
-    echo '/^\/\/ The functions of a route. What/i Status take_request(Request \&request) { Integer i; i.take(request.rest); sum = uint64_t(i.value); return Status::ok; } };'
-  )"
-  start_server
+  local row
+  start_with_more
   check_rows <<ROWS
 200 open ok GET /hello/ HTTP/1.1\r\nHost: a{END}
 200 open ok GET /hello/?x HTTP/1.1\r\nHost: a{END}
@@ -477,20 +486,21 @@ BODIES
   local from_copy='char(kept)' from_address='*reinterpret_cast<const char *>(kept)' when way
   mkdir "$folder/test"
   cp "$root/test/fuzz.cpp" "$folder/test"
-  env printf '\0POST /kept/content?w HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n20' >"$folder/content"
-  env printf '\0POST /kept/late?w HTTP/1.1\r\nHost: a\r\n\r\n' >"$folder/late"
+  cp "$root/server.cpp" "$folder"
   for way in copy address; do
     local take=$copied give=$from_copy
     if [[ $way == address ]]; then take=$by_address give=$from_address; fi
-    sed "$(
-      routes "struct [[gnu::packed]] Kept { uint64_t kept = 0; bool is_late = false; uint32_t delay_ms() const { return is_late ? 5 : 0; } Status take_request(Request \\&request) { is_late = *request.rest.data == 'l'; return Status::ok; } void take_query(Bytes query) { $take } void answer(Answer \\&answer) const { const char byte = $give; answer.text({\\&byte, 1}); } };" \
-        '{to_post, "/kept/*"_b, functions_of<Kept>},'
-    )" "$root/server.cpp" >"$folder/server.cpp"
-    compile -O1 -DMOTE_REPLAY -o "$folder/$way" "$folder/test/fuzz.cpp"
+    sed --in-place "$(
+      routes "struct [[gnu::packed]] Kept_$way { uint64_t kept = 0; bool is_late = false; uint32_t delay_ms() const { return is_late ? 5 : 0; } Status take_request(Request \\&request) { is_late = *request.rest.data == 'l'; return Status::ok; } void take_query(Bytes query) { $take } void answer(Answer \\&answer) const { const char byte = $give; answer.text({\\&byte, 1}); } };" \
+        "{to_post, \"/$way/*\"_b, functions_of<Kept_$way>},"
+    )" "$folder/server.cpp"
+    env printf "\0POST /$way/content?w HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n20" >"$folder/$way-content"
+    env printf "\0POST /$way/late?w HTTP/1.1\r\nHost: a\r\n\r\n" >"$folder/$way-late"
   done
+  compile -O1 -DMOTE_REPLAY -o "$folder/fuzz" "$folder/test/fuzz.cpp"
   for when in content late; do
-    run -0 "${emulator[@]}" "$folder/copy" "$folder/$when"
-    run "${emulator[@]}" "$folder/address" "$folder/$when"
+    run -0 "${emulator[@]}" "$folder/fuzz" "$folder/copy-$when"
+    run "${emulator[@]}" "$folder/fuzz" "$folder/address-$when"
     [[ $status != 0 && $output == *'fuzz: another answer than expected'* ]] || fail "$when: $output"
   done
 }

@@ -2,7 +2,6 @@
 # What the server gives up once it has started: its identity, privileges, files, and the system calls it has no use for.
 load helper
 unset BATS_NO_PARALLELIZE_WITHIN_FILE
-setup_file() { build_server; }
 teardown() { stop_server; }
 
 ok='GET /pipeline HTTP/1.1\r\nHost: a\r\n\r\n'
@@ -83,19 +82,27 @@ has_no_capabilities() {
 
 @test "a forbidden call ends the process, and so does an allowed one of another architecture" {
   natively 'seccomp is not emulated'
-  local call
-  # Numbers of x32 have bit 30 set; 45 is recvfrom here, and brk where a program of 32 bits calls.
+  # Each is made by a route of its own. Numbers of x32 have bit 30 set; 45 is recvfrom here, and brk where a program of
+  # 32 bits calls.
   # shellcheck disable=SC2016
-  for call in '(void)trap(Sys::socket, 0, 0, 0);' '(void)trap(Sys(long(Sys::sendto) + 0x40000000), 0, 0, 0);' \
-    'long result; asm volatile(\"int $0x80\" : \"=a\"(result) : \"a\"(45L), \"b\"(0L) : \"memory\");'; do
-    build_with "$call"
+  local calls=('(void)trap(Sys::socket, 0, 0, 0);' '(void)trap(Sys(long(Sys::sendto) + 0x40000000), 0, 0, 0);'
+    'long result; asm volatile("int $0x80" : "=a"(result) : "a"(45L), "b"(0L) : "memory");')
+  local number call ask edits=()
+  for number in "${!calls[@]}"; do
+    edits+=("/^\/\/ The functions of a route. What/i struct Call$number { void answer(Answer \&answer) const {\
+      ${calls[number]} answer.text<\"ok\">(); } };"
+      "/^constexpr Route routes\[\] = {/a {to_get, \"/call/$number\"_b, functions_of<Call$number>},")
+  done
+  build_edited "${edits[@]}"
+  for number in "${!calls[@]}"; do
+    call=${calls[number]} ask="GET /call/$number HTTP/1.1\r\nHost: a\r\n\r\n"
     start_server --no-sandbox
-    exchange "$ok"
+    exchange "$ask"
     if [[ -z $response && $call == *0x80* ]]; then continue; fi # this kernel runs no programs of 32 bits
     assert_statuses 200 "$call"
     stop_server
     start_server
-    exchange "$ok"
+    exchange "$ask"
     [[ -z $response ]] || fail "$call"
     wait_until server_is_gone
     local status=0
