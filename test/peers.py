@@ -31,24 +31,24 @@ class Answers:
     """The responses that come in on a connection, one by one."""
 
     def __init__(self, peer):
-        self.peer, self.held = peer, b""
+        self.peer, self.held, self.at = peer, b"", 0  # what is held before `at` has been returned
 
     def _more(self):
         piece = self.peer.recv(65536)
-        self.held += piece
+        self.held, self.at = self.held[self.at:] + piece, 0
         return piece
 
     def next(self):
         """Status, head and content of the next response; None at the end of the stream between responses."""
-        while b"\r\n\r\n" not in self.held:
+        while (end := self.held.find(b"\r\n\r\n", self.at)) < 0:
             if not self._more():
                 assert not self.held, f"the stream ended inside a response: {self.held!r}"
                 return None
-        head, _, self.held = self.held.partition(b"\r\n\r\n")
+        head, self.at = self.held[self.at:end], end + 4
         size = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        while len(self.held) < size:
+        while len(self.held) < self.at + size:
             assert self._more(), f"the stream ended inside content: {self.held!r}"
-        content, self.held = self.held[:size], self.held[size:]
+        content, self.at = self.held[self.at:self.at + size], self.at + size
         return int(head[9:12]), head, content
 
 
