@@ -96,9 +96,8 @@ TASKS
 
 @test "a test file alone says in one line which packages it needs" {
   natively 'the helper is the same'
-  mkdir "$BATS_TEST_TMPDIR/bin"
-  ln --symbolic "$(command -v bash)" "$BATS_TEST_TMPDIR/bin"
-  export -f build_server need
-  PATH=$BATS_TEST_TMPDIR/bin run -1 "$BATS_TEST_TMPDIR/bin/bash" -euc build_server
+  source "$root/test/setup_suite.bash"
+  load() { :; } # the helper is loaded
+  PATH=$BATS_TEST_TMPDIR run -1 setup_suite
   [[ $output == 'no curl nc pgrep python3: apt-get install curl netcat-openbsd procps python3' ]] || fail "$output"
 }
