@@ -3439,7 +3439,6 @@ COLD Answered begin_alone(Worker &worker, const Answer &answer, const char *begi
 
 // Takes one request after the other and composes the answers.
 INLINE Answered answer_requests(Worker &worker, Connection &connection, Cursor input, bool is_drained, Answer &answer) {
-    size_t size_before = 0;
     for (;;) {
         const char *const begin = input.at;
         const Taken taken = take_request(worker.context, connection, input, answer);
@@ -3462,13 +3461,6 @@ INLINE Answered answer_requests(Worker &worker, Connection &connection, Cursor i
             return {input.at, is_end ? Progress::to_end : Progress::to_last};
         }
         if (input.left() == 0 || answer.at > worker.output + output_size) return {input.at, Progress::all};
-        // Requests of a pipeline are often of one size. If this one is as long as the last, the next one is known to begin
-        // there before this one's scans are over: a predicted branch takes the place of a dependency.
-        const char *guess = begin + size_before;
-        asm("" : "+r"(guess));  // otherwise the compiler takes `input.at`, which is equal
-        if (guess != input.at) [[unlikely]]
-            size_before = size_t(input.at - begin);
-        else input.at = guess;
     }
 }
 
