@@ -647,11 +647,17 @@ def measure_unasked(folder, limit):
             yield profile, connections, runs
 
 
+def raise_descriptor_limit():
+    """To the hard limit, and returns that."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
 def main():
     check_settings()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))  # by way of what stops the servers
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    limit = raise_descriptor_limit()
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         build_floor(folder)

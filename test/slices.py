@@ -174,6 +174,7 @@ def check(profiles):
 def main():
     profiles = sys.argv[1:] or PROFILES
     check(profiles)
+    bench.raise_descriptor_limit()  # 512 connections to each of several servers
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("slices: terminated"))  # by way of what stops the servers
     profiles = [one for profile in profiles for one in (SIZES if profile == "sizes" else [profile])]
     with tempfile.TemporaryDirectory() as name:

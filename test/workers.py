@@ -14,7 +14,6 @@ Starts ./server with so many workers, one server after the other. Prints a line 
 """
 import os
 import pathlib
-import resource
 import signal
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ import sys
 import tempfile
 import time
 
+import bench
 from peers import Answers, OK, connect, counted, memory_kib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -66,8 +66,7 @@ def measure(threads, log):
 
 
 def main():
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    bench.raise_descriptor_limit()
     print("threads  start        memory  connect      of 512      of 4,096    end")
     with tempfile.TemporaryDirectory() as folder:
         log = pathlib.Path(folder) / "log"
