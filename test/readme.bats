@@ -25,7 +25,7 @@ installed_before() {
   start_server --threads 1
   read -r -a ports <<<"$(free_ports 2)"
   to=(--expression="s/\b8080\b/$server_port/" --expression="s/\b8000\b/${ports[0]}/" --expression="s/\b8001\b/${ports[1]}/"
-    --expression="s|/tmp/front|$front|" --expression="s|\$PWD/test/deploy|$BATS_TEST_TMPDIR|")
+    --expression="s|/tmp/front|$front/new|" --expression="s|\$PWD/test/deploy|$BATS_TEST_TMPDIR|")
   sed "${to[@]}" "$root/test/deploy/timeouts.conf" >"$BATS_TEST_TMPDIR/timeouts.conf"
   # All of that block but the container, which another test runs.
   sed --quiet '/^Six things to try/,/^```$/p' "$root/README.md" | sed '1,/^```sh$/d; /^# The same answer/,$d' |
