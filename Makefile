@@ -81,7 +81,7 @@ files = binary bytes chunked connection differential expectations field_lines fr
 test:
 	$(call need,$(test_tools) $(if $(ARCH),$(ARCH)-linux-gnu-g++:g++-$(ARCH)-linux-gnu qemu-$(ARCH)-static:qemu-user-static))
 	$(new_bats)
-	@echo 'This takes $(if $(ARCH),ten minutes,a minute). The lines of a file are printed when all of its tests have run.'
+	@echo 'This takes $(if $(ARCH),two minutes,a minute). The lines of a file are printed when all of its tests have run.'
 	bats --print-output-on-failure --jobs $(JOBS) $(files:%=test/%.bats)
 endif
 

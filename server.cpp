@@ -1,18 +1,19 @@
 // mote - an HTTP/1.1 origin server in one freestanding file.
 //
-// It serves a handful of routes over keep-alive, pipelined connections, tens of thousands of them, and needs nothing
-// but a Linux kernel: no libc, no C++ library, no heap. It leaves out what a proxy in front of it does better: TLS,
-// HTTP/2, files, compression, logs.
+// It serves a handful of routes, and answers as late, as long and as broken as a query asks for. It has tens of
+// thousands of keep-alive, pipelined connections. It needs nothing but a Linux kernel: no libc, no C++ library, no heap.
+// It leaves out what a proxy in front of it does better: TLS, HTTP/2, files, compression, logs.
 //
 // There is one worker thread per CPU. Each has its own listener, epoll instance, descriptor table and buffers. Workers
-// share nothing, except the listener when it is a Unix socket or was inherited.
+// share the bytes of long answers, which are written once. They share the listener if it is a Unix socket or was
+// inherited. They share nothing else that changes while they serve.
 //
 // Each section uses only those above it, so a request's journey begins at the end of the file:
 //
 //   Start-up       reads the arguments, makes the listeners, starts the workers, waits for a signal
 //   Worker loop    epoll reports a readable socket; one recv into the input buffer, one send of the answers
 //   Connections    the transitions between a connection's states
-//   Worker         what one thread owns: buffers, tables, pools
+//   Worker         what one thread owns: buffers, tables, pools, timers
 //   Routes         which path is answered by what
 //   Answers        status lines, field lines, content
 //   HTTP grammar   from bytes to a request head, a message framing, a piece of content

@@ -9,16 +9,16 @@
 //
 // Each peer's stream is made together with the answers to it, so nothing here parses requests. What is a finding,
 // besides what the sanitizers find:
-//   - an answer is wrong or missing, or stands behind the last one.
+//   - An answer is wrong or missing, or stands behind the last one.
 //   - An answer comes before its delay is over, or a piece of it before its pause is.
-//   - a system call that the kernel would refuse, or that reaches outside of its buffer
-//   - a lost wake-up: the worker waits, and input, output or a waiting connection has no event any more
-//   - one connection keeps the worker busy, and nothing goes on
-//   - a connection outlives its time, or is closed before its time without a reason
-//   - a wait that goes on when a timer is due, an event that is lost while an answer is late
-//   - blocks, stashes, timers, counters or groups do not agree with the connections
-//   - the head that gives way to another one is not the oldest
-//   - the server does not end after the order to stop
+//   - A system call that the kernel would refuse, or that reaches outside of its buffer.
+//   - A lost wake-up: the worker waits, and input, output or a waiting connection has no event any more.
+//   - One connection keeps the worker busy, and nothing goes on.
+//   - A connection outlives its time, or is closed before its time without a reason.
+//   - A wait that goes on when a timer is due, an event that is lost while an answer is late.
+//   - Blocks, stashes, timers, counters or groups do not agree with the connections.
+//   - The head that gives way to another one is not the oldest.
+//   - The server does not end after the order to stop.
 // The first one ends the program, which prints the seed of the run: `./crowd 1 SEED` repeats it.
 
 #include <stdio.h>

@@ -19,17 +19,17 @@
 // then the peer resets the connection.
 //
 // What is a finding, besides what the sanitizers find:
-//   - the answers depend on how the stream was cut: it is sent whole, by its plan and, if it is short, byte by byte
-//   - the answers are not those that the parser, called without any connection, gives for the whole stream
-//   - a request was read otherwise than a plain second reading of its bytes, or a response is not well-formed
-//   - an answer is not what a plain second reading of the query says, or comes before its delay is over
-//   - two pieces are sent together, or a piece before its pause is over, or the end of an answer is not sent on
-//   - a system call that the kernel would refuse, or that reaches outside of the buffer that it is for
-//   - a lost wake-up: the worker waits, and what has arrived has no event any more
-//   - a connection that is not closed, or closed before what had arrived was read; a block, a tick or a timer that is
-//     left over
-//   - a peer that stays silent in the middle of a request, and is not answered with 408
-//   - an answer from input that is gone: the input buffer is scribbled over each time that the server waits
+//   - The answers depend on how the stream was cut: it is sent whole, by its plan and, if it is short, byte by byte.
+//   - The answers are not those that the parser, called without any connection, gives for the whole stream.
+//   - A request was read otherwise than a plain second reading of its bytes, or a response is not well-formed.
+//   - An answer is not what a plain second reading of the query says, or comes before its delay is over.
+//   - Two pieces are sent together, or a piece before its pause is over, or the end of an answer is not sent on.
+//   - A system call that the kernel would refuse, or that reaches outside of the buffer that it is for.
+//   - A lost wake-up: the worker waits, and what has arrived has no event any more.
+//   - A connection that is not closed, or closed before what had arrived was read; a block, a tick or a timer that is
+//     left over.
+//   - A peer that stays silent in the middle of a request, and is not answered with 408.
+//   - An answer from input that is gone: the input buffer is scribbled over each time that the server waits.
 //
 // A route that the model does not know has the answers that its own functions give for the whole stream. Inputs that ask
 // for a long one, or one at once, are left out.

@@ -244,12 +244,7 @@ ROWS
 @test "an answer has the field lines that its arguments ask for, and no others" {
   run_peers <<'PYTHON'
 def field_lines(query, version, request_fields):
-    with connect(port) as peer:
-        peer.sendall(b"GET /x?%s HTTP/%s\r\nHost: a\r\n%s\r\n" % (query, version, request_fields))
-        peer.shutdown(socket.SHUT_WR)
-        answer = b""
-        while piece := peer.recv(65536):
-            answer += piece
+    answer = answer_to(port, b"GET /x?%s HTTP/%s\r\nHost: a\r\n%s\r\n" % (query, version, request_fields))
     status_line, *lines = answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
     assert status_line == b"HTTP/1.1 200 ", answer
     dates = [line for line in lines if line.startswith(b"Date: ")]
@@ -378,12 +373,7 @@ PYTHON
 @test "HEAD gets the head of the GET" {
   run_peers <<'PYTHON'
 def head_of(method, target, version):
-    with connect(port) as peer:
-        peer.sendall(b"%s %s HTTP/%s\r\nHost: a\r\n\r\n" % (method, target, version))
-        peer.shutdown(socket.SHUT_WR)
-        answer = b""
-        while piece := peer.recv(65536):
-            answer += piece
+    answer = answer_to(port, b"%s %s HTTP/%s\r\nHost: a\r\n\r\n" % (method, target, version))
     head, _, content = answer.partition(b"\r\n\r\n")
     assert method == b"GET" or not content, (target, content)
     return [line for line in head.split(b"\r\n") if not line.startswith(b"Date: ")]

@@ -22,6 +22,17 @@ def connect(port, receive_buffer=0, source="127.0.0.1", timeout=15):
     return peer
 
 
+def answer_to(port, request):
+    """All that comes back on a connection of its own, whose peer sends this and ends its side."""
+    with connect(port) as peer:
+        peer.sendall(request)
+        peer.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := peer.recv(65536):
+            answer += piece
+        return answer
+
+
 def number(n):
     """A request whose answer is `n`."""
     return b"GET /baseline11?n=%d HTTP/1.1\r\nHost: a\r\n\r\n" % n

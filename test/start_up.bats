@@ -418,25 +418,6 @@ answers_on() { [[ $(curl --silent --globoff --max-time 5 --noproxy '*' "http://$
   [[ $(curl --silent --max-time 5 --unix-socket "$longest" http://mote/pipeline) == ok ]]
 }
 
-@test "--port 0 takes a free port, and the first line names it" {
-  start_server --threads 3 --port 0
-  local taken
-  taken=$(sed --quiet 's|.* http://[^ ]*:\([0-9]*\)/ (3 workers,.*|\1|p' "$server_log")
-  ((taken > 0))
-  # Every worker is there: the kernel spreads what comes from different ports.
-  server_port=$taken run_peers <<'PYTHON'
-for _ in range(60):
-    with connect(port) as peer:
-        peer.sendall(LAST)
-        assert Answers(peer).next()[0] == 200
-PYTHON
-}
-
-@test "an inherited listener is used by all workers, and left to the next server" {
-  timeout 60 python3 "$root/test/inherited_listener.py" one_server_after_the_other "${server[@]}"
-  timeout 60 python3 "$root/test/inherited_listener.py" a_listener_at_a_path "${server[@]}"
-}
-
 # all_workers_answer: whether none of 60 connections, which the kernel spreads over the workers, is left without an answer.
 all_workers_answer() {
   run_peers <<'PYTHON'
@@ -445,6 +426,19 @@ for _ in range(60):
         peer.sendall(LAST)
         assert Answers(peer).next()[0] == 200
 PYTHON
+}
+
+@test "--port 0 takes a free port, and the first line names it" {
+  start_server --threads 3 --port 0
+  local taken
+  taken=$(sed --quiet 's|.* http://[^ ]*:\([0-9]*\)/ (3 workers,.*|\1|p' "$server_log")
+  ((taken > 0))
+  server_port=$taken all_workers_answer
+}
+
+@test "an inherited listener is used by all workers, and left to the next server" {
+  timeout 60 python3 "$root/test/inherited_listener.py" one_server_after_the_other "${server[@]}"
+  timeout 60 python3 "$root/test/inherited_listener.py" a_listener_at_a_path "${server[@]}"
 }
 
 @test "every worker has its listener, whichever standard streams are closed" {
